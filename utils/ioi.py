@@ -1,0 +1,175 @@
+"""The IOI (indirect object identification) data set: prompts as tokens, answers, positions, and the logit difference.
+
+Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), introduced the task. The 8 prompts are those of
+TransformerLens's demos; they stand in `published/gpt2_small_ioi.json`, beside the results that belong to them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from utils.errors import PromptError
+from utils.published import published_results
+
+PROMPTS: list[str] = published_results()["prompts"]
+ANSWERS: list[tuple[str, str]] = [tuple(pair) for pair in published_results()["answers"]]
+
+Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class IOIData:
+    """IOI prompts for one model.
+
+    Prompts come in adjacent pairs that differ only in S2, the second mention of the subject, so that swapping the
+    two prompts of each pair makes the corrupted ones.
+    """
+
+    prompts: list[str]
+    answers: list[tuple[str, str]]
+    """(correct, incorrect) for each prompt, each with its leading space."""
+    tokens: Int[Tensor, "batch pos"]
+    """The clean prompts, with the beginning-of-sequence token in front."""
+    corrupted_tokens: Int[Tensor, "batch pos"]
+    answer_tokens: Int[Tensor, "batch 2"]
+    positions: dict[str, Int[Tensor, "batch"]]
+    """Where `"S1"`, `"S1+1"`, `"IO"`, `"S2"` and `"END"` stand in each clean prompt."""
+    labels: list[str]
+    """The tokens of prompt 0 with their positions, for the axes of heat maps."""
+    str_tokens: list[list[str]]
+    """The tokens of every clean prompt as text."""
+
+
+def load_ioi(
+    model: TransformerBridge,
+    prompts: Sequence[str] = tuple(PROMPTS),
+    answers: Sequence[tuple[str, str]] = tuple(ANSWERS),
+) -> IOIData:
+    """Turn IOI prompts into what the notebooks work with, on `model`'s device.
+
+    `prompts` is a list of pairs, one prompt after the other, that differ only in S2; `answers` has (correct,
+    incorrect) for each prompt, each with its leading space.
+
+    Raises `PromptError` where an answer is not a single token of this model, where prompts differ in length, and
+    where two prompts are no such pair.
+    """
+    prompts, answers = list(prompts), [tuple(pair) for pair in answers]
+    _check_counts(prompts, answers)
+    answer_tokens = torch.tensor([[_single_token(model, answer) for answer in pair] for pair in answers])
+    tokens = _equally_long_tokens(model, prompts)
+    corrupted_tokens = tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    positions = _find_positions(tokens, corrupted_tokens, answer_tokens.to(tokens.device), prompts, answers)
+    str_tokens = [model.to_str_tokens(row) for row in tokens]
+    return IOIData(
+        prompts=prompts,
+        answers=answers,
+        tokens=tokens,
+        corrupted_tokens=corrupted_tokens,
+        answer_tokens=answer_tokens.to(tokens.device),
+        positions=positions,
+        labels=position_labels(str_tokens[0]),
+        str_tokens=str_tokens,
+    )
+
+
+def logits_to_ave_logit_diff(
+    logits: Float[Tensor, "batch pos d_vocab"],
+    answer_tokens: Int[Tensor, "batch 2"],
+    per_prompt: bool = False,
+) -> Float[Tensor, ""] | Float[Tensor, "batch"]:
+    """The logit difference: the logit of the correct answer minus that of the incorrect one, at END.
+
+    Averaged over the prompts, or one number per prompt with `per_prompt`. After the function of the same name in
+    TransformerLens's exploratory demo.
+    """
+    end_logits = logits[:, -1, :]
+    correct, incorrect = end_logits.gather(dim=-1, index=answer_tokens).unbind(dim=-1)
+    logit_diff = correct - incorrect
+    return logit_diff if per_prompt else logit_diff.mean()
+
+
+def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
+    """The metric of notebook 01 for these prompts: 0 on the corrupted run, 1 on the clean run, linear between.
+
+    The function returned takes logits of the corrupted prompts' shape and returns a scalar tensor.
+    """
+    clean = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens)
+    corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens)
+
+    def ioi_metric(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+        return (logits_to_ave_logit_diff(logits, data.answer_tokens) - corrupted) / (clean - corrupted)
+
+    return ioi_metric
+
+
+def position_labels(str_tokens: list[str]) -> list[str]:
+    """Axis labels that no two positions share: `"John 2"`, `"John 10"`."""
+    return [f"{token.strip()} {position}" for position, token in enumerate(str_tokens)]
+
+
+def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
+    if not prompts or len(prompts) % 2:
+        raise PromptError(
+            f"There are {len(prompts)} prompts, but they come in pairs that differ only in the second mention of the "
+            "subject: give an even number, the two of a pair side by side."
+        )
+    if len(prompts) != len(answers):
+        raise PromptError(
+            f"There are {len(prompts)} prompts and {len(answers)} answer pairs: give one (correct, incorrect) pair "
+            "for each prompt."
+        )
+    for answer in [answer for pair in answers for answer in pair]:
+        if not answer.startswith(" "):
+            raise PromptError(f"The answer {answer!r} has no leading space: write it as {' ' + answer!r}.")
+
+
+def _single_token(model: TransformerBridge, word: str) -> int:
+    tokens = model.to_tokens(word, prepend_bos=False)[0]
+    if len(tokens) != 1:
+        raise PromptError(
+            f"The answer {word!r} is {len(tokens)} tokens for this model ({model.to_str_tokens(tokens)}), and a logit "
+            "difference compares single tokens: choose a more common name."
+        )
+    return int(tokens[0])
+
+
+def _equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
+    rows = [model.to_tokens(prompt, prepend_bos=True)[0] for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) != len(rows[0]):
+            raise PromptError(
+                f"Every prompt must have as many tokens as the first, for a patch goes from a position to the same "
+                f"position: {prompts[0]!r} has {len(rows[0])} and {prompt!r} has {len(row)}."
+            )
+    return torch.stack(rows)
+
+
+def _find_positions(
+    tokens: Int[Tensor, "batch pos"],
+    corrupted_tokens: Int[Tensor, "batch pos"],
+    answer_tokens: Int[Tensor, "batch 2"],
+    prompts: list[str],
+    answers: list[tuple[str, str]],
+) -> dict[str, Int[Tensor, "batch"]]:
+    found = {"S1": [], "S1+1": [], "IO": [], "S2": [], "END": []}
+    for row, (clean, corrupted) in enumerate(zip(tokens.tolist(), corrupted_tokens.tolist(), strict=True)):
+        correct, incorrect = answer_tokens[row].tolist()
+        differing = [pos for pos, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b]
+        subject_positions = [pos for pos, token in enumerate(clean) if token == incorrect]
+        if len(differing) != 1 or subject_positions[1:] != differing or clean.count(correct) != 1:
+            partner = prompts[row ^ 1]
+            raise PromptError(
+                f"{prompts[row]!r} and {partner!r} are no IOI pair with the answers {answers[row]}: the incorrect "
+                "answer must be the name that comes twice, the correct one must come once, and the two prompts must "
+                "differ in the second mention only."
+            )
+        found["S1"].append(subject_positions[0])
+        found["S1+1"].append(subject_positions[0] + 1)
+        found["IO"].append(clean.index(correct))
+        found["S2"].append(differing[0])
+        found["END"].append(len(clean) - 1)
+    return {name: torch.tensor(positions, device=tokens.device) for name, positions in found.items()}

@@ -1,0 +1,315 @@
+"""Compares ioi-mini with the published gpt2-small: `python -m utils.ioi_mini.report [FOLDER]`.
+
+Prints every figure beside the bar it should clear, and exits with status 1 if a bar is missed. Rows without a
+bar are there to be read.
+"""
+
+import argparse
+import os
+import random
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformer_lens import TransformerBridge
+
+from . import published
+from .circuit import HEADS
+from .measure import Measurement, PromptSet, load_bridge, prompt_set
+from .words import NAMES, OBJECTS, PLACES, sample_sentence
+
+MODEL_FOLDER = Path(__file__).parent / "model"
+OTHER_PROMPTS_SEED, RANDOM_PROMPTS_SEED = 7, 5
+N_RANDOM_PROMPTS = 2000
+MAX_MEGABYTES = 6.0
+
+BLOCK_BARS = {"resid_pre": 0.995, "attn_out": 0.98, "mlp_out": 0.98}
+HEAD_BARS = {"z": 0.98, "q": 0.98, "k": 0.85, "v": 0.97, "pattern": 0.98}
+BY_POSITION_BAR, ATTRIBUTION_BAR = 0.95, 0.9
+OTHER_PROMPTS_TOLERANCE = 0.1
+ATTENTION_BAR = 0.5
+NAME_MOVERS = [(9, 9), (9, 6), (10, 0)]
+
+
+@dataclass
+class Row:
+    """One line of the report; `passed` is None where there is no bar."""
+
+    figure: str
+    value: str
+    bar: str = ""
+    passed: bool | None = None
+
+
+def at_least(figure: str, value: float, bar: float) -> Row:
+    return Row(figure, f"{value:.3f}", f">= {bar}", value >= bar)
+
+
+def more_than(figure: str, value: float, bar: float) -> Row:
+    return Row(figure, f"{value:.3f}", f"> {bar}", value > bar)
+
+
+def correlation(ours: torch.Tensor, theirs) -> float:
+    """Return the Pearson correlation over all cells of two maps."""
+    pair = torch.stack([ours.flatten().double(), torch.as_tensor(theirs).flatten().double()])
+    return torch.corrcoef(pair)[0, 1].item()
+
+
+def head_names(heads) -> str:
+    return " ".join(f"{layer}.{head}" for layer, head in sorted(heads))
+
+
+def strongest(effects, count: int) -> set[tuple[int, int]]:
+    """Return the heads of the `count` largest values (smallest, if negative) of a [layer, head] map."""
+    flat = torch.as_tensor(effects).flatten()
+    indices = flat.topk(abs(count), largest=count > 0).indices.tolist()
+    return {divmod(index, len(effects[0])) for index in indices}
+
+
+def other_prompts(model: TransformerBridge) -> PromptSet:
+    """Return 8 prompts laid out like the published ones, with name pairs and templates never trained on."""
+    rng = random.Random(OTHER_PROMPTS_SEED)
+    prompts, answers = [], []
+    while len(prompts) < 8:
+        sentence = sample_sentence(rng, held_out=True)
+        pair = [sentence.text(subject) for subject in sentence.names]
+        tokens = model.to_tokens(pair, prepend_bos=True)
+        if tokens.shape[1] == 15 and (tokens[0] != tokens[1]).nonzero().flatten().tolist() == [10]:
+            prompts += pair
+            first, second = (" " + name for name in sentence.names)
+            answers += [(second, first), (first, second)]
+    return prompt_set(model, prompts, answers)
+
+
+def vocabulary_rows(model: TransformerBridge, folder: Path) -> list[Row]:
+    """Tokenizer and size."""
+    expected = published.published_results()["str_tokens_prompt_0"]
+    rows = [
+        Row(
+            "tokens of prompt 0",
+            "as GPT-2's"
+            if model.to_str_tokens(published.published_prompts()[0]) == expected
+            else "different",
+            "as GPT-2's",
+            model.to_str_tokens(published.published_prompts()[0]) == expected,
+        )
+    ]
+    tokens = model.to_tokens(published.published_prompts(), prepend_bos=True)
+    n_bos = (tokens == model.tokenizer.bos_token_id).sum(-1)
+    rows.append(
+        Row(
+            "shape of the 8 prompts, BOS in each",
+            f"{tuple(tokens.shape)}, {n_bos.max()}",
+            "(8, 15), 1",
+            tuple(tokens.shape) == (8, 15) and bool((n_bos == 1).all()),
+        )
+    )
+    for kind, words, bar in [("names", NAMES, 150), ("places", PLACES, 40), ("objects", OBJECTS, 40)]:
+        single = sum(model.to_tokens(" " + word, prepend_bos=False).shape[1] == 1 for word in words)
+        rows.append(Row(f"{kind} that are one token", str(single), f">= {bar}", single >= bar))
+    megabytes = (folder / "model.safetensors").stat().st_size / 1e6
+    rows.append(Row("weights, MB", f"{megabytes:.2f}", f"<= {MAX_MEGABYTES}", megabytes <= MAX_MEGABYTES))
+    return rows
+
+
+def behaviour_rows(measured: Measurement) -> list[Row]:
+    """Logit differences and top tokens on the 8 prompts."""
+    clean, corrupted = measured.clean_diff.item(), measured.corrupted_diff.item()
+    diffs = measured.prompts.logit_diff(measured.clean_logits)
+    on_top = (measured.clean_logits[:, -1].argmax(-1) == measured.prompts.answer_tokens[:, 0]).sum().item()
+    return [
+        Row("clean logit difference", f"{clean:.3f}", "3.0 to 4.2", 3.0 <= clean <= 4.2),
+        Row(
+            "corrupted logit difference",
+            f"{corrupted:.3f}",
+            "minus the clean one",
+            abs(clean + corrupted) < 1e-3,
+        ),
+        Row("smallest logit difference of a prompt", f"{diffs.min():.3f}", "> 0", bool((diffs > 0).all())),
+        Row("prompts with IO on top", f"{on_top} of 8", "8 of 8", on_top == 8),
+    ]
+
+
+def accuracy_rows(model: TransformerBridge) -> list[Row]:
+    """Top token on random prompts with name pairs and templates never trained on."""
+    rng = random.Random(RANDOM_PROMPTS_SEED)
+    by_length = defaultdict(list)
+    for _ in range(N_RANDOM_PROMPTS):
+        sentence = sample_sentence(rng, held_out=True)
+        order = rng.choice(
+            ["ABBA", "BABA"]
+        )  # who comes first: the indirect object (ABBA) or the subject (BABA)
+        io, subject = sentence.names if order == "ABBA" else sentence.names[::-1]
+        tokens = model.to_tokens(sentence.text(subject), prepend_bos=True)
+        by_length[tokens.shape[1]].append((tokens, model.to_single_token(" " + io), order))
+    hits = defaultdict(list)
+    for group in by_length.values():
+        top = model(torch.cat([tokens for tokens, _, _ in group]))[:, -1].argmax(-1).tolist()
+        for token, (_, io, order) in zip(top, group, strict=True):
+            hits[order].append(token == io)
+    everything = hits["ABBA"] + hits["BABA"]
+    rows = [at_least("IO on top, 2,000 held-out prompts", sum(everything) / len(everything), 0.98)]
+    return rows + [
+        at_least(f"  of them {order}", sum(hits[order]) / len(hits[order]), 0.97) for order in sorted(hits)
+    ]
+
+
+def map_rows(measured: Measurement, other: Measurement) -> list[Row]:
+    """Correlation with the published maps, and how far the maps move on 8 other prompts."""
+    rows, other_rows = [], []
+
+    def compare(name: str, ours, on_other, theirs, bar: float) -> None:
+        rows.append(at_least(f"{name}: correlation", correlation(ours, theirs), bar))
+        largest = (ours - torch.as_tensor(theirs)).abs().max().item()
+        rows.append(Row(f"{name}: largest difference", f"{largest:.3f}"))
+        other_rows.append(Row(f"{name}: correlation, other prompts", f"{correlation(on_other, theirs):.3f}"))
+        moved = (ours - on_other).abs().max().item()
+        other_rows.append(
+            Row(
+                f"{name}: largest move, other prompts",
+                f"{moved:.3f}",
+                f"<= {OTHER_PROMPTS_TOLERANCE}",
+                moved <= OTHER_PROMPTS_TOLERANCE,
+            )
+        )
+
+    ours, on_other = measured.block_maps(), other.block_maps()
+    for index, (name, bar) in enumerate(BLOCK_BARS.items()):
+        compare(name, ours[index], on_other[index], published.block_map(name), bar)
+    for name, bar in HEAD_BARS.items():
+        compare(name, measured.head_map(name), other.head_map(name), published.head_map(name), bar)
+    return rows + other_rows
+
+
+def by_position_rows(measured: Measurement) -> list[Row]:
+    """Correlation with the published head-by-position maps."""
+    rows = []
+    for name in HEAD_BARS:
+        value = correlation(measured.head_by_position_map(name), published.head_by_position_map(name))
+        figure = f"{name} by position: correlation"
+        rows.append(Row(figure, f"{value:.3f}") if name == "k" else at_least(figure, value, BY_POSITION_BAR))
+    return rows
+
+
+def attribution_rows(measured: Measurement, other: Measurement) -> list[Row]:
+    """Direct logit attribution of the heads."""
+    theirs = published.head_attribution()
+    ours = measured.head_attribution()
+    shown = ", ".join(
+        f"{layer}.{head} {ours[layer, head]:.2f}" for layer, head in [*NAME_MOVERS, (10, 7), (11, 10)]
+    )
+    return [
+        at_least("direct attribution: correlation", correlation(ours, theirs), ATTRIBUTION_BAR),
+        Row(
+            "direct attribution: correlation, other prompts",
+            f"{correlation(other.head_attribution(), theirs):.3f}",
+        ),
+        Row("direct attribution, logits", shown),
+    ]
+
+
+def same_heads(figure: str, ours: set, theirs: set) -> Row:
+    return Row(figure, head_names(ours), head_names(theirs), ours == theirs)
+
+
+def head_rows(measured: Measurement) -> list[Row]:
+    """The strongest heads, and the heads that should not matter."""
+    ours, theirs = measured.head_map("z"), published.head_map("z")
+    values, published_values = measured.head_map("v"), published.head_map("v")
+    outside = torch.ones_like(ours, dtype=torch.bool)
+    for layer, head in HEADS:
+        outside[layer, head] = False
+    effects = ours[outside].abs()
+    return [
+        same_heads("z: six strongest", strongest(ours, 6), strongest(theirs, 6)),
+        same_heads("z: two most negative", strongest(ours, -2), strongest(theirs, -2)),
+        same_heads("v: four strongest", strongest(values, 4), strongest(published_values, 4)),
+        Row("z of the other heads: mean, largest", f"{effects.mean():.4f}, {effects.max():.4f}"),
+        Row(
+            "z of the other heads: exactly 0",
+            f"{(effects == 0).sum()} of {len(effects)}",
+            "0",
+            bool((effects > 0).all()),
+        ),
+    ]
+
+
+def attention_rows(measured: Measurement) -> list[Row]:
+    """Clean attention of the circuit's heads."""
+    s2, end = measured.prompts.s2, measured.prompts.tokens.shape[1] - 1
+    io, s1 = measured.prompts.mentions(0), measured.prompts.mentions(1)
+    looks = [
+        ((3, 0), "S2", s2, "S1", s1),
+        ((5, 5), "S2", s2, "S1+1", s1 + 1),
+        ((6, 9), "S2", s2, "S1+1", s1 + 1),
+    ]
+    looks += [(head, "END", end, "S2", torch.full_like(s1, s2)) for head in [(7, 3), (7, 9), (8, 6), (8, 10)]]
+    looks += [(head, "END", end, "IO", io) for head in NAME_MOVERS]
+    return [
+        more_than(
+            f"{layer}.{head} looks from {source} to {target}",
+            measured.attention(layer, head, query, keys),
+            ATTENTION_BAR,
+        )
+        for (layer, head), source, query, target, keys in looks
+    ]
+
+
+def backup_rows(measured: Measurement) -> list[Row]:
+    """What is left without the name movers. Published for other prompts only, hence no bar."""
+    direct = sum(measured.head_attribution()[layer, head].item() for layer, head in NAME_MOVERS)
+    clean = measured.clean_diff.item()
+    left = measured.logit_diff_without(NAME_MOVERS)
+    return [
+        Row("logit difference without 9.9, 9.6, 10.0", f"{left:.2f} of {clean:.2f}"),
+        Row("  if no other head reacted", f"{clean - direct:.2f}"),
+    ]
+
+
+@torch.no_grad()
+def report_rows(folder: Path) -> list[Row]:
+    """Return the whole report."""
+    model = load_bridge(folder)
+    measured = Measurement(
+        model, prompt_set(model, published.published_prompts(), published.published_answers())
+    )
+    other = Measurement(model, other_prompts(model))
+    sections = [
+        partial(vocabulary_rows, model, folder),
+        partial(behaviour_rows, measured),
+        partial(accuracy_rows, model),
+        partial(map_rows, measured, other),
+        partial(by_position_rows, measured),
+        partial(attribution_rows, measured, other),
+        partial(head_rows, measured),
+        partial(attention_rows, measured),
+        partial(backup_rows, measured),
+    ]
+    return [row for section in sections for row in section()]
+
+
+def print_table(rows: list[Row]) -> None:
+    marks = {True: "ok", False: "MISSED", None: ""}
+    print(f"{'figure':<48} {'value':>26}  {'bar':<26}")
+    for row in rows:
+        print(f"{row.figure:<48} {row.value:>26}  {row.bar:<26} {marks[row.passed]}".rstrip())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare ioi-mini with the published gpt2-small results.")
+    parser.add_argument("folder", type=Path, nargs="?", default=MODEL_FOLDER)
+    # a local folder needs nothing from the hub
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    torch.set_num_threads(1)  # see train.py
+    rows = report_rows(parser.parse_args().folder)
+    print_table(rows)
+    missed = [row.figure for row in rows if row.passed is False]
+    print(f"\n{len(missed)} bars missed" + (": " + "; ".join(missed) if missed else ""))
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

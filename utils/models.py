@@ -1,0 +1,268 @@
+"""Load the model a notebook runs on: gpt2-small, the built-in ioi-mini, or any causal language model.
+
+Every model takes the same way in: its name is turned into a folder in Hugging Face format (built in, in the
+Hugging Face cache, or just downloaded), and that folder is loaded.
+"""
+
+import contextlib
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from transformer_lens.model_bridge import TransformerBridge
+
+from utils.errors import ModelError
+
+IOI_MINI_FOLDER = Path(__file__).parent / "ioi_mini" / "model"
+
+# The hub keeps gpt2 under two names; a cache may know it by either.
+HUB_NAMES = {
+    "gpt2-small": ("openai-community/gpt2", "gpt2"),
+    "gpt2": ("openai-community/gpt2", "gpt2"),
+}
+
+HUB_PATIENCE_SECONDS = 3.0
+
+# Below this size a forward pass is mostly Python, and a second thread only gets in its way.
+SMALL_MODEL_PARAMETERS = 20_000_000
+DEFAULT_THREADS = torch.get_num_threads()
+
+_in_use: tuple[str, TransformerBridge] | None = None
+
+
+def load_model(name: str | os.PathLike | None = None, device: str | None = None) -> TransformerBridge:
+    """Load a model for the workbook: float32, evaluation mode, no gradients, LayerNorm folded.
+
+    `name` is `"gpt2-small"`, `"ioi-mini"`, the name of another causal language model on the Hugging Face hub, or
+    a folder that holds one. Left out, it is the environment variable `IOI_MODEL`; where that is unset too, it is
+    gpt2-small if its weights can be had, and otherwise ioi-mini, with a printed note.
+
+    `device` is `"cpu"`, `"cuda"` or `"mps"`. Left out, it is the environment variable `IOI_DEVICE`, and otherwise
+    the accelerator that PyTorch finds, or the CPU.
+
+    Raises `ModelError`, in one sentence, where a model that was asked for by name cannot be loaded.
+    """
+    global _in_use
+    name = os.fspath(name) if name else os.environ.get("IOI_MODEL", "")
+    note = ""
+    if not name:
+        name, note = _gpt2_small_or_ioi_mini()
+    device = _choose_device(device or os.environ.get("IOI_DEVICE"))
+    model = _load_folder(find_model_folder(name), name, device)
+    _in_use = (name, model)
+    print(note or f"Model: {name}, on {device}.")
+    return model
+
+
+def model_in_use() -> TransformerBridge:
+    """The model that the checks run on.
+
+    That is the one `load_model` returned last, unless `IOI_MODEL` names another: grading sets it, so that
+    everybody is graded on the same model.
+    """
+    pinned = os.environ.get("IOI_MODEL", "")
+    if _in_use is not None and pinned in ("", _in_use[0]):
+        return _in_use[1]
+    return load_model(pinned or None)
+
+
+def model_name() -> str:
+    """The name that the model loaded last was asked for by; `"gpt2-small"` for either name of gpt2-small."""
+    name = _in_use[0] if _in_use else ""
+    return "gpt2-small" if name in HUB_NAMES or name in HUB_NAMES["gpt2-small"] else name
+
+
+def find_model_folder(name: str) -> Path:
+    """Return the folder, in Hugging Face format, that holds the model `name`, downloading it if need be.
+
+    Raises `ModelError` where there is none.
+    """
+    if name == "ioi-mini":
+        return IOI_MINI_FOLDER
+    if name not in HUB_NAMES and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    try:
+        return _find_in_cache(name) or _download(name)
+    except HFValidationError:
+        raise ModelError(
+            f"{name!r} is neither a folder on this machine nor a possible name on the Hugging Face hub: give a "
+            'folder that exists, or a name such as "gpt2-small" or "ioi-mini".'
+        ) from None
+
+
+def _gpt2_small_or_ioi_mini() -> tuple[str, str]:
+    """Choose the model for a reader who named none; return its name and, for the second choice, a note."""
+    if _find_in_cache("gpt2-small") or _hub_answers("gpt2-small"):
+        return "gpt2-small", ""
+    return "ioi-mini", (
+        "Model: ioi-mini. The weights of gpt2-small are not in the Hugging Face cache and the hub does not answer, "
+        "so this notebook runs on the small model built into the workbook, which was trained to show the same "
+        'circuit at the same heads. With a network, load_model("gpt2-small") fetches the real one (550 MB).'
+    )
+
+
+def _hub_names(name: str) -> tuple[str, ...]:
+    return HUB_NAMES.get(name, (name,))
+
+
+def _find_in_cache(name: str) -> Path | None:
+    """Return the cached folder of a hub model, if its configuration, weights and tokenizer are all there."""
+    for hub_name in _hub_names(name):
+        try:
+            folder = Path(huggingface_hub.snapshot_download(hub_name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+        if (folder / "config.json").exists() and _has_weights(folder) and _has_tokenizer(folder):
+            return folder
+    return None
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model"))
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the hub can be asked for a model. In a thread: a broken name service may hang for half a minute."""
+    answers = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):
+            huggingface_hub.model_info(_hub_names(name)[0], timeout=HUB_PATIENCE_SECONDS)
+            answers.append(True)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(HUB_PATIENCE_SECONDS)
+    return bool(answers)
+
+
+def _download(name: str) -> Path:
+    """Fetch a model from the hub into its cache and return its folder."""
+    hub_name = _hub_names(name)[0]
+    _require_reachable_hub(name)
+    try:
+        files = [file.rfilename for file in huggingface_hub.model_info(hub_name).siblings or []]
+        kind = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_name, allow_patterns=["*.json", "*.txt", "*.model", kind], ignore_patterns=["*/*"]
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{name} could not be fetched from the Hugging Face hub: {reason}") from None
+
+
+def _require_reachable_hub(name: str) -> None:
+    hub_name = _hub_names(name)[0]
+    if os.sep in name and not (name.count("/") == 1 and name[0] not in "./~"):
+        raise ModelError(f"There is no folder {name}: check the path, or give a model's name on the Hugging Face hub.")
+    if not _hub_answers(name):
+        raise ModelError(
+            f"{name} is not in the Hugging Face cache of this machine and the hub gave no usable answer: connect to "
+            f"the network once and run `hf download {hub_name}`, check the name, or use the built-in model with "
+            'load_model("ioi-mini").'
+        )
+
+
+def _choose_device(wanted: str | None) -> str:
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if wanted is None:
+        return available[0]
+    if wanted.split(":")[0] not in available:
+        raise ModelError(f"This machine has no device {wanted!r}: choose one of {', '.join(available)}.")
+    return wanted
+
+
+def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
+    """Load a folder in Hugging Face format and prepare it as transformer_lens's patching expects it."""
+    _refuse_other_models(folder, name)
+    with _quiet_loading():
+        try:
+            hf_model, report = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelError(
+                f"The weights of {name} cannot be read ({_first_line(error)}): the files in {folder} are damaged or "
+                "incomplete; delete that folder and fetch the model again."
+            ) from None
+        _refuse_missing_weights(report["missing_keys"] or report["mismatched_keys"], folder, name)
+        torch.set_num_threads(1 if hf_model.num_parameters() < SMALL_MODEL_PARAMETERS else DEFAULT_THREADS)
+        try:
+            model = TransformerBridge.boot_transformers(str(folder), hf_model=hf_model.to(device), device=device)
+            model.enable_compatibility_mode(disable_warnings=True)
+        except Exception as error:
+            raise ModelError(
+                f"transformer_lens cannot run {name} ({_first_line(error)}): choose a model it supports, such as "
+                "gpt2-small, and a folder that holds its tokenizer too."
+            ) from None
+    model.eval()
+    return model.requires_grad_(False)
+
+
+def _refuse_other_models(folder: Path, name: str) -> None:
+    """Raise `ModelError` unless the folder's configuration is that of a causal language model."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = config.get("architectures") or []
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not a model's folder, for it has no config.json: give the folder that the Hugging Face "
+            "method save_pretrained wrote."
+        ) from None
+    except (ValueError, AttributeError):
+        raise ModelError(
+            f"The config.json of {name} cannot be read as a model's configuration: fetch the model again."
+        ) from None
+    causal = [kind for kind in architectures if kind.endswith(("ForCausalLM", "LMHeadModel"))]
+    if (architectures and not causal) or config.get("is_encoder_decoder"):
+        raise ModelError(
+            f"{name} holds a {' / '.join(architectures)}, which does not predict the next token from the ones "
+            "before it: choose a causal language model, such as gpt2-small."
+        )
+
+
+def _refuse_missing_weights(missing: set, folder: Path, name: str) -> None:
+    """Raise `ModelError` where weights are missing, which transformers would fill with random numbers."""
+    if missing:
+        example = sorted(str(key) for key in missing)[0]
+        raise ModelError(
+            f"The weights of {name} are incomplete ({len(missing)} tensors are missing or have another shape, such as "
+            f"{example}): delete {folder} and fetch the model again."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet_loading():
+    """Keep progress bars and advice about loading away from the reader, who can do nothing with them."""
+    verbosity = transformers.logging.get_verbosity()
+    bar = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bar:
+            transformers.logging.enable_progress_bar()
