@@ -1,0 +1,23 @@
+"""The checks: `import tests` in a notebook, then `tests.test_NAME(NAME)` after each exercise."""
+
+from tests import hidden
+from tests.test_01_ioi_metric import test_ioi_metric
+from tests.test_02_residual_stream import (
+    test_get_act_patch_block_every,
+    test_get_act_patch_resid_pre,
+    test_patch_residual_component,
+)
+from tests.test_03_attention_heads import test_get_act_patch_attn_head_out_all_pos, test_patch_head_vector
+from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_pos_every, test_patch_attn_patterns
+
+__all__ = [
+    "hidden",
+    "test_get_act_patch_attn_head_all_pos_every",
+    "test_get_act_patch_attn_head_out_all_pos",
+    "test_get_act_patch_block_every",
+    "test_get_act_patch_resid_pre",
+    "test_ioi_metric",
+    "test_patch_attn_patterns",
+    "test_patch_head_vector",
+    "test_patch_residual_component",
+]

@@ -1,0 +1,86 @@
+"""Give each check the learner's function of the same name, read from a folder of notebooks."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tests
+from tests.checking import CheckFailed, NotImplementedYet
+from tests.notebooks import NotebookError, find_notebooks, read_functions
+
+# As in grading, one model for everyone, whatever this machine has in its cache.
+os.environ.setdefault("IOI_MODEL", "ioi-mini")
+
+REPOSITORY = Path(__file__).parents[1]
+EXERCISES = [name.removeprefix("test_") for name in tests.__all__ if name.startswith("test_")]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--notebooks",
+        metavar="FOLDER",
+        help="check the notebooks in FOLDER (default: solutions), and leave the workbook's own tests out",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --notebooks the question is whether somebody's notebooks are right, not whether the workbook is."""
+    return True if config.getoption("--notebooks") and collection_path.name == "workbook" else None
+
+
+@pytest.fixture(scope="session")
+def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Callable]:
+    """Every exercise's function, from the notebooks of the folder asked for."""
+    folder = Path(request.config.getoption("--notebooks") or REPOSITORY / "solutions")
+    functions: dict[str, Callable] = {}
+    trouble = None
+    try:
+        for notebook in find_notebooks(folder):
+            defined = read_functions(notebook)
+            functions |= {name: defined[name] for name in EXERCISES if name in defined and name not in functions}
+    except NotebookError as error:
+        trouble = str(error)
+    if trouble:
+        pytest.fail(trouble, pytrace=False)
+    return functions
+
+
+def _fixture_for(name: str) -> Callable:
+    @pytest.fixture(name=name)
+    def learners_function(notebook_functions: dict[str, Callable]) -> Callable:
+        if name not in notebook_functions:
+            pytest.fail(f"No notebook defines {name}.", pytrace=False)
+        return notebook_functions[name]
+
+    return learners_function
+
+
+# pytest finds fixtures among this module's names; a loop saves eight functions that differ in a name.
+for _name in EXERCISES:
+    globals()[f"fixture_{_name}"] = _fixture_for(_name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """Of a check that did not pass, report its message and not a traceback through the check."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, CheckFailed):
+        report.longrepr = str(call.excinfo.value)
+        report.not_implemented = isinstance(call.excinfo.value, NotImplementedYet)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    if getattr(report, "not_implemented", False):
+        return "not implemented yet", "-", "NOT IMPLEMENTED YET"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("not implemented yet", [])
+    if reports:
+        terminalreporter.section("not implemented yet")
+    for report in reports:
+        terminalreporter.write_line(str(report.longrepr))

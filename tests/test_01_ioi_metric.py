@@ -1,0 +1,92 @@
+"""Notebook 01: the metric."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tests.checking import CheckFailed, call, call_with, changed_tensors, exercise_check, require_close, require_tensor
+from utils import load_ioi, logits_to_ave_logit_diff, model_in_use
+
+SCALAR_HINT = (
+    "return a tensor without axes, not a Python number: average over the prompts and leave out .item() and float()"
+)
+
+
+@exercise_check
+def test_ioi_metric(ioi_metric: Callable) -> None:
+    """Check `ioi_metric`: 0 on the corrupted run, 1 on the clean run, linear in the logit difference."""
+    check_metric_on_random_logits(ioi_metric, seed=0)
+    model = model_in_use()
+    data = load_ioi(model)
+    clean_logits, corrupted_logits = model(data.tokens), model(data.corrupted_tokens)
+    _check_on_runs(ioi_metric, "clean logits", clean_logits, 1.0)
+    _check_on_runs(ioi_metric, "corrupted logits", corrupted_logits, 0.0)
+    _check_on_runs(ioi_metric, "mean of clean and corrupted logits", (clean_logits + corrupted_logits) / 2, 0.5)
+
+
+def check_metric_on_random_logits(ioi_metric: Callable, seed: int) -> None:
+    """Compare the metric with its definition on random logits, answers and end points, no two sizes alike."""
+    random = torch.Generator().manual_seed(seed)
+    for batch, positions, d_vocab in ((3, 5, 11), (1, 4, 7), (6, 2, 13)):
+        logits = torch.randn(batch, positions, d_vocab, generator=random)
+        answer_tokens = torch.stack([torch.randperm(d_vocab, generator=random)[:2] for _ in range(batch)])
+        corrupted_logit_diff, clean_logit_diff = -1.25 - batch, 0.75 * positions
+        given = {"logits": logits, "answer_tokens": answer_tokens}
+        before = {name: tensor.clone() for name, tensor in given.items()}
+        result = call_with(
+            ioi_metric,
+            "ioi_metric",
+            **given,
+            corrupted_logit_diff=corrupted_logit_diff,
+            clean_logit_diff=clean_logit_diff,
+        )
+        checked = f"ioi_metric on random logits of shape [{batch} {positions} {d_vocab}], with all arguments given"
+        actual = require_tensor(result, (), torch.float32, f"{checked}, returns a scalar tensor", SCALAR_HINT)
+        changed = changed_tensors(given, before)
+        if changed:
+            raise CheckFailed(checked, "the arguments left as they were", f"{changed[0]} was changed", "work on a copy")
+        logit_diff = logits_to_ave_logit_diff(logits, answer_tokens)
+        expected = (logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)
+        hint = _hint(actual, logits, answer_tokens, corrupted_logit_diff, clean_logit_diff)
+        require_close(actual, expected, "", checked, hint)
+
+
+def _check_on_runs(ioi_metric: Callable, which: str, logits: Tensor, expected: float) -> None:
+    result = call(ioi_metric, "ioi_metric", logits)
+    checked = f"ioi_metric({which}), the other arguments at their defaults"
+    actual = require_tensor(result, (), torch.float32, f"{checked}, returns a scalar tensor", SCALAR_HINT)
+    # Exact in the reals; in float32 the difference of two logits near 15 keeps about six digits.
+    if not abs(actual.item() - expected) <= 1e-4:  # "not <=" refuses NaN too
+        raise CheckFailed(
+            checked,
+            f"{expected}",
+            f"{actual.item():.4f}",
+            "the defaults must be the notebook's answer_tokens, corrupted_logit_diff and clean_logit_diff",
+        )
+
+
+def _hint(
+    actual: Tensor, logits: Tensor, answer_tokens: Tensor, corrupted_logit_diff: float, clean_logit_diff: float
+) -> str:
+    """Name the usual cause that fits the number that came out."""
+    per_prompt = logits_to_ave_logit_diff(logits, answer_tokens, per_prompt=True)
+    logit_diff, gap = per_prompt.mean(), clean_logit_diff - corrupted_logit_diff
+    at_first_position = logits_to_ave_logit_diff(logits[:, :1], answer_tokens)
+    probability_diff = logits_to_ave_logit_diff(logits.softmax(dim=-1), answer_tokens)
+    causes = {
+        "this is the logit difference itself: move and scale it to 0 (corrupted) and 1 (clean)": logit_diff,
+        "the sign is turned: correct minus incorrect, and clean minus corrupted": (corrupted_logit_diff - logit_diff)
+        / gap,
+        "0 and 1 are exchanged: 0 belongs to the corrupted run": (clean_logit_diff - logit_diff) / gap,
+        "subtract corrupted_logit_diff from the logit difference too": logit_diff / gap,
+        "divide by clean_logit_diff - corrupted_logit_diff": (logit_diff - corrupted_logit_diff) / clean_logit_diff,
+        "read the logits at END, the last position": (at_first_position - corrupted_logit_diff) / gap,
+        "average over the prompts, do not add them up": (per_prompt.sum() - corrupted_logit_diff) / gap,
+        "average over the prompts, not one of them": (per_prompt[0] - corrupted_logit_diff) / gap,
+        "use the logits themselves, not probabilities": (probability_diff - corrupted_logit_diff) / gap,
+    }
+    for hint, value in causes.items():
+        if torch.isclose(actual, value, atol=1e-5):
+            return hint
+    return "use every argument: the metric is linear in the logit difference of these logits and these answers"

@@ -1,0 +1,34 @@
+"""Notebook 02: patching the residual stream, and the outputs of attention and MLP layers."""
+
+from collections.abc import Callable
+
+from tests.checking import exercise_check
+from tests.hook_checks import check_hook
+from tests.sweep_checks import check_sweep
+
+BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
+
+
+@exercise_check
+def test_patch_residual_component(patch_residual_component: Callable) -> None:
+    """Check the hook that patches one position of the residual stream, or of a layer's output."""
+    check_hook(
+        patch_residual_component,
+        "patch_residual_component",
+        activation_names=BLOCK_COMPONENTS,
+        sizes={"batch": 2, "pos": 5, "d_model": 7},
+        index_argument="pos",
+        axis=1,
+    )
+
+
+@exercise_check
+def test_get_act_patch_resid_pre(get_act_patch_resid_pre: Callable) -> None:
+    """Check the sweep over layers and positions against `transformer_lens.patching.get_act_patch_resid_pre`."""
+    check_sweep(get_act_patch_resid_pre, "get_act_patch_resid_pre", "layer pos")
+
+
+@exercise_check
+def test_get_act_patch_block_every(get_act_patch_block_every: Callable) -> None:
+    """Check the sweep over resid_pre, attn_out and mlp_out against `transformer_lens.patching`'s."""
+    check_sweep(get_act_patch_block_every, "get_act_patch_block_every", "component layer pos", BLOCK_COMPONENTS)
