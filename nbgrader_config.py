@@ -1,0 +1,24 @@
+"""nbgrader's settings for this course: where things lie, and how submissions are run."""
+
+import os
+import sysconfig
+
+# nbgrader starts `alembic` by its name when it makes a gradebook: this environment's programs come first.
+os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)
+
+c = get_config()  # traitlets defines this function when it reads the file
+
+c.CourseDirectory.course_id = "activation_patching"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+
+# Seconds for one cell. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on gpt2-small.
+c.Execute.timeout = 900
+
+c.Execute.extra_arguments = [
+    "--HistoryManager.hist_file=:memory:",
+    # A file named utils.py or tests.py in a submission must not replace the instructor's packages.
+    "--InteractiveShellApp.ignore_cwd=True",
+    # Everybody is graded on one model: the one named by the instructor's IOI_MODEL, or else ioi-mini.
+    '--InteractiveShellApp.exec_lines=import os; os.environ.setdefault("IOI_MODEL", "ioi-mini")',
+]
