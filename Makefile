@@ -1,0 +1,37 @@
+# Each target is a line or two that calls a real tool; the README gives the same commands for machines without make.
+
+PYTHON ?= python3
+# The environment that is active, or else one of our own.
+VENV ?= $(or $(VIRTUAL_ENV),.venv)
+BIN := $(abspath $(VENV)/bin)
+# nbgrader calls alembic, and finds it only there.
+export PATH := $(BIN):$(PATH)
+COURSE := activation_patching
+# JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: lab test lint release demo preview
+
+lab: $(VENV)/.workbook
+	$(BIN)/jupyter lab exercises/$(COURSE)/00_introduction.ipynb $(AS_ROOT) $(LAB_ARGS)
+
+test: $(VENV)/.workbook
+	$(BIN)/pytest $(TEST_ARGS)
+
+lint: $(VENV)/.workbook
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+release: $(VENV)/.workbook
+	$(BIN)/nbgrader generate_assignment $(COURSE) --create --force
+
+demo: $(VENV)/.workbook
+	$(BIN)/python -m tests.workbook.demo
+
+preview: $(VENV)/.workbook
+	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --execute --to html --output-dir preview solutions/$(COURSE)/*.ipynb
+
+$(VENV)/.workbook: requirements.txt pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --requirement requirements.txt
+	touch $@

@@ -1,0 +1,1 @@
+"""The workbook's own tests: what the notebooks rely on, from the loader to the pages in a browser."""
