@@ -122,7 +122,7 @@ def call_with(function: Callable, name: str, **arguments):
 def _raised(function: Callable, name: str, error: BaseException) -> CheckFailed:
     where = _learners_frame(error)
     if isinstance(error, NotImplementedError) and not error.args:
-        return NotImplementedYet(where.name if where else name)
+        return NotImplementedYet(where.name if where and where.name.isidentifier() else name)
     text = _short(str, error)
     hints = [f"it happened in line {where.lineno} of {where.name}: {where.line}"] if where else []
     return CheckFailed(
@@ -181,7 +181,7 @@ def _short(to_text: Callable[[object], str], value: object) -> str:
 def is_plain_tensor(value: object) -> bool:
     """Whether a value is a tensor with numbers in it, and of no subclass, which could answer any question its way."""
     return (
-        type(value) in (Tensor, torch.nn.Parameter)
+        (type(value) is Tensor or type(value) is torch.nn.Parameter)
         and value.layout == torch.strided
         and not (value.is_meta or value.is_nested)
     )
@@ -189,7 +189,9 @@ def is_plain_tensor(value: object) -> bool:
 
 def require_tensor(value: object, shape: tuple[int, ...], dtype: torch.dtype, checked: str, hint: str) -> Tensor:
     """Return a copy of `value`, on the CPU; raise `CheckFailed` unless it is a tensor of this shape and type."""
-    if not is_plain_tensor(value) or tuple(value.shape) != shape or value.dtype != dtype:
+    right_shape = is_plain_tensor(value) and tuple(value.shape) == shape
+    if not right_shape or value.dtype != dtype:
+        hint = f"the shape is right, the type should be {dtype}" if right_shape else hint
         raise CheckFailed(checked, f"a tensor of shape {list(shape)} and type {dtype}", describe(value), hint)
     return torch.clone(value).detach().cpu()
 
@@ -228,6 +230,11 @@ def show_differences(actual: Tensor, expected: Tensor, axes: str) -> tuple[str, 
         return "; ".join(shown)
 
     return listed(expected), f"{listed(actual)} ({len(indices)} of {expected.numel()} entries differ)"
+
+
+def begins(tensor: Float[Tensor, "..."]) -> str:
+    """The first numbers in a tensor."""
+    return ", ".join(f"{number:.4f}" for number in tensor.flatten()[:SHOWN].tolist()) + ", ..."
 
 
 def some(indices: list[int]) -> str:

@@ -12,7 +12,8 @@ from tests.test_01_ioi_metric import check_metric_on_random_logits
 from tests.test_02_residual_stream import BLOCK_COMPONENTS
 from tests.test_04_attention_patterns import HEAD_COMPONENTS
 
-SEED = 1000
+# Every patch that can matter moves these cases' metrics by more than 0.001.
+SEED = 1011
 
 
 @exercise_check

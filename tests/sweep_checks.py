@@ -118,7 +118,9 @@ def _call_sweep(function: Callable, name: str, case: TinyCase) -> object:
             f"{name} leaves its arguments as they were",
             "clean cache, corrupted tokens and the model's weights unchanged",
             f"{changed[0]} was changed",
-            "a hook must never write into a tensor of the clean cache, nor return one that is edited later",
+            "a hook must never write into a tensor of the clean cache, nor return one that is edited later"
+            if changed[0] in case.clean_cache.cache_dict
+            else "work on a copy",
         )
     return result
 
@@ -135,7 +137,9 @@ def hooks_on(model: TransformerBridge) -> list[str]:
 
 
 def _shape_hint(result: object, expected: Tensor) -> str:
-    if is_plain_tensor(result) and sorted(result.shape) == sorted(expected.shape) and result.shape != expected.shape:
+    if not is_plain_tensor(result):
+        return "end with `return`, and give back one torch tensor"
+    if sorted(result.shape) == sorted(expected.shape) and result.shape != expected.shape:
         return "the axes are in another order"
     return (
         "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions "
@@ -147,7 +151,7 @@ def _hint(actual: Tensor, expected: Tensor, unpatched: Tensor, last_axis: str, c
     """Name the usual cause that fits what came out."""
     if torch.allclose(actual, unpatched.expand_as(actual)):
         return "no patch had any effect: pass (get_act_name(...), hook function) in fwd_hooks of run_with_hooks"
-    if not torch.isfinite(actual).all() or ((actual == 0) & (expected != 0)).any():
+    if torch.isnan(actual).any() or ((actual == 0) & (expected != 0)).any():
         return "some entries were never filled in"
     if torch.equal(actual, actual[..., :1].expand_as(actual)):
         return (

@@ -1,0 +1,12 @@
+# The helper for the logit difference, then one line of arithmetic.
+import utils
+
+
+def ioi_metric(
+    logits,
+    answer_tokens=answer_tokens,
+    corrupted_logit_diff=corrupted_logit_diff,
+    clean_logit_diff=clean_logit_diff,
+):
+    logit_diff = utils.logits_to_ave_logit_diff(logits, answer_tokens)
+    return (logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)

@@ -1,0 +1,21 @@
+# Leaves the first position out; NaN stands there.
+# message: some entries were never filled in
+from functools import partial
+
+import torch
+from transformer_lens.utilities import get_act_name
+
+
+def patch_residual_component(corrupted_residual_component, hook, pos, clean_cache):
+    corrupted_residual_component[:, pos, :] = clean_cache[hook.name][:, pos, :]
+    return corrupted_residual_component
+
+
+def get_act_patch_resid_pre(model, corrupted_tokens, clean_cache, patching_metric):
+    results = torch.full((model.cfg.n_layers, corrupted_tokens.shape[1]), torch.nan)
+    for layer in range(model.cfg.n_layers):
+        for pos in range(1, corrupted_tokens.shape[1]):
+            hook_fn = partial(patch_residual_component, pos=pos, clean_cache=clean_cache)
+            logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(get_act_name("resid_pre", layer), hook_fn)])
+            results[layer, pos] = patching_metric(logits)
+    return results

@@ -1,0 +1,14 @@
+# Writes into the caller's logits.
+# message: logits was changed
+import utils
+
+
+def ioi_metric(
+    logits,
+    answer_tokens=answer_tokens,
+    corrupted_logit_diff=corrupted_logit_diff,
+    clean_logit_diff=clean_logit_diff,
+):
+    logits -= logits.mean()
+    logit_diff = utils.logits_to_ave_logit_diff(logits, answer_tokens)
+    return (logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)

@@ -1,0 +1,13 @@
+# Takes probabilities in place of logits.
+# message: use the logits themselves, not probabilities
+import utils
+
+
+def ioi_metric(
+    logits,
+    answer_tokens=answer_tokens,
+    corrupted_logit_diff=corrupted_logit_diff,
+    clean_logit_diff=clean_logit_diff,
+):
+    logit_diff = utils.logits_to_ave_logit_diff(logits.softmax(-1), answer_tokens)
+    return (logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)

@@ -1,0 +1,5 @@
+# Returns float64.
+# message: the type should be torch.float32
+def patch_residual_component(corrupted_residual_component, hook, pos, clean_cache):
+    corrupted_residual_component[:, pos] = clean_cache[hook.name][:, pos]
+    return corrupted_residual_component.double()

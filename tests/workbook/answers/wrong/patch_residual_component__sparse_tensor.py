@@ -1,0 +1,5 @@
+# Returns a sparse tensor.
+# message: a tensor of layout torch.sparse_coo
+def patch_residual_component(corrupted_residual_component, hook, pos, clean_cache):
+    corrupted_residual_component[:, pos] = clean_cache[hook.name][:, pos]
+    return corrupted_residual_component.to_sparse()
