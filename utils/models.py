@@ -14,7 +14,7 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -99,7 +99,7 @@ def find_model_folder(name: str) -> Path:
 
 def _gpt2_small_or_ioi_mini() -> tuple[str, str]:
     """Choose the model for a reader who named none; return its name and, for the second choice, a note."""
-    if _find_in_cache("gpt2-small") or _hub_answers("gpt2-small"):
+    if _find_in_cache("gpt2-small") or _ask_hub("gpt2-small"):
         return "gpt2-small", ""
     return "ioi-mini", (
         "Model: ioi-mini. The weights of gpt2-small are not in the Hugging Face cache and the hub does not answer, "
@@ -132,66 +132,68 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model"))
 
 
-def _hub_answers(name: str) -> bool:
-    """Whether the hub can be asked for a model. In a thread: a broken name service may hang for half a minute."""
+def _ask_hub(name: str) -> huggingface_hub.ModelInfo | None:
+    """What the hub says of a model; None if it gives no usable answer in time.
+
+    In a thread of its own, because a broken name service can hang for half a minute, whatever the time limit.
+    """
     answers = []
 
     def ask() -> None:
         with contextlib.suppress(Exception):
-            huggingface_hub.model_info(_hub_names(name)[0], timeout=HUB_PATIENCE_SECONDS)
-            answers.append(True)
+            answers.append(huggingface_hub.model_info(_hub_names(name)[0], timeout=HUB_PATIENCE_SECONDS))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(HUB_PATIENCE_SECONDS)
-    return bool(answers)
+    return answers[0] if answers else None
 
 
 def _download(name: str) -> Path:
     """Fetch a model from the hub into its cache and return its folder."""
-    hub_name = _hub_names(name)[0]
-    _require_reachable_hub(name)
-    try:
-        files = [file.rfilename for file in huggingface_hub.model_info(hub_name).siblings or []]
-        kind = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
-        return Path(
-            huggingface_hub.snapshot_download(
-                hub_name, allow_patterns=["*.json", "*.txt", "*.model", kind], ignore_patterns=["*/*"]
-            )
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{name} could not be fetched from the Hugging Face hub: {reason}") from None
-
-
-def _require_reachable_hub(name: str) -> None:
-    hub_name = _hub_names(name)[0]
-    if os.sep in name and not (name.count("/") == 1 and name[0] not in "./~"):
-        raise ModelError(f"There is no folder {name}: check the path, or give a model's name on the Hugging Face hub.")
-    if not _hub_answers(name):
+    info = _ask_hub(name)
+    if info is None:
         raise ModelError(
-            f"{name} is not in the Hugging Face cache of this machine and the hub gave no usable answer: connect to "
-            f"the network once and run `hf download {hub_name}`, check the name, or use the built-in model with "
+            f"{name} is not in the Hugging Face cache of this machine and cannot be had from the hub now: connect to a "
+            "network and try again (it is then kept for later), check the name, or use the built-in model with "
             'load_model("ioi-mini").'
         )
+    files = [file.rfilename for file in info.siblings or []]
+    weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                info.id, allow_patterns=["*.json", "*.txt", "*.model", weights], ignore_patterns=["*/*"]
+            )
+        )
+    except Exception as error:  # the hub, the network and the disk each have errors of their own
+        raise ModelError(
+            f"{name} could not be fetched from the Hugging Face hub ({_first_line(error)}): try again, or use the "
+            'built-in model with load_model("ioi-mini").'
+        ) from None
 
 
 def _choose_device(wanted: str | None) -> str:
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
+    """Return the device asked for, or the best one there is."""
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    available = [kind for kind, count in counts.items() if count]
     if wanted is None:
         return available[0]
-    if wanted.split(":")[0] not in available:
-        raise ModelError(f"This machine has no device {wanted!r}: choose one of {', '.join(available)}.")
-    return wanted
+    with contextlib.suppress(RuntimeError):
+        device = torch.device(wanted)
+        if (device.index or 0) < counts.get(device.type, 0):
+            return wanted
+    raise ModelError(f"This machine has no device {wanted!r}: choose one of {', '.join(available)}.")
 
 
 def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
     """Load a folder in Hugging Face format and prepare it as transformer_lens's patching expects it."""
     _refuse_other_models(folder, name)
+    if not _has_tokenizer(folder):
+        raise ModelError(
+            f"The folder of {name} has no tokenizer: put the files that the tokenizer's save_pretrained writes beside "
+            "the model's."
+        )
     with _quiet_loading():
         try:
             hf_model, report = transformers.AutoModelForCausalLM.from_pretrained(
@@ -210,7 +212,7 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
         except Exception as error:
             raise ModelError(
                 f"transformer_lens cannot run {name} ({_first_line(error)}): choose a model it supports, such as "
-                "gpt2-small, and a folder that holds its tokenizer too."
+                "gpt2-small."
             ) from None
     model.eval()
     return model.requires_grad_(False)

@@ -1,5 +1,7 @@
-"""What the notebooks say about heads, layers and positions, as data: each claim is tested, on gpt2-small's published
-numbers and on ioi-mini."""
+"""What the notebooks say about heads, layers and positions, as data.
+
+Each claim is tested on gpt2-small's published numbers and on ioi-mini.
+"""
 
 from dataclasses import dataclass
 

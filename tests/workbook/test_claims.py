@@ -1,4 +1,4 @@
-"""The notebooks' statements about heads, layers and positions hold on gpt2-small's published numbers and on ioi-mini."""
+"""What the notebooks say about heads, layers and positions holds on the published numbers and on ioi-mini."""
 
 import pytest
 from jaxtyping import Float

@@ -1,0 +1,176 @@
+"""The prompts as tokens, what `load_ioi` refuses, and the logit difference."""
+
+import re
+
+import pytest
+import torch
+
+import utils
+from utils import ANSWERS, PROMPTS, IOIData, PromptError, load_ioi, logits_to_ave_logit_diff, make_ioi_metric
+
+# Read off the prompts by eye; position 0 is the beginning-of-sequence token.
+FIRST_NAME, SECOND_NAME, S2, END = 2, 4, 10, 14
+SUBJECT_COMES_FIRST = [True, False, False, True, False, True, False, True]
+
+LONG_NAME = " Zbigniewski"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return utils.model_in_use()
+
+
+@pytest.fixture(scope="module")
+def data(model) -> IOIData:
+    return load_ioi(model)
+
+
+def refusal(model, prompts: list[str], answers: list[tuple[str, str]]) -> str:
+    """The text of the `PromptError` that `load_ioi` raises: one line that is a sentence."""
+    with pytest.raises(PromptError) as caught:
+        load_ioi(model, prompts, answers)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert re.fullmatch(r"[A-Z'\"].*\.", message)
+    return message
+
+
+def test_every_prompt_has_15_tokens(data):
+    assert data.tokens.shape == (8, 15)
+    assert data.tokens.dtype == torch.int64
+
+
+def test_tokens_read_as_published(data):
+    assert data.str_tokens[0] == utils.published_results()["str_tokens_prompt_0"]
+
+
+def test_str_tokens_give_every_prompt_back(data):
+    assert ["".join(row[1:]) for row in data.str_tokens] == PROMPTS
+
+
+def test_corrupted_tokens_are_the_swapped_pairs(data):
+    assert torch.equal(data.corrupted_tokens, data.tokens[[1, 0, 3, 2, 5, 4, 7, 6]])
+
+
+def test_corrupted_tokens_differ_at_s2_only(data):
+    differing = data.tokens != data.corrupted_tokens
+    assert differing.nonzero().tolist() == [[row, S2] for row in range(8)]
+
+
+def test_answer_tokens_are_the_answers(model, data):
+    assert [tuple(model.to_string(token[None]) for token in row) for row in data.answer_tokens] == ANSWERS
+
+
+def test_positions_are_those_read_off_the_prompts(data):
+    subjects = [FIRST_NAME if first else SECOND_NAME for first in SUBJECT_COMES_FIRST]
+    indirect_objects = [SECOND_NAME if first else FIRST_NAME for first in SUBJECT_COMES_FIRST]
+    assert {name: positions.tolist() for name, positions in data.positions.items()} == {
+        "S1": subjects,
+        "S1+1": [position + 1 for position in subjects],
+        "IO": indirect_objects,
+        "S2": [S2] * 8,
+        "END": [END] * 8,
+    }
+
+
+def test_labels_name_the_tokens_of_prompt_0_and_are_distinct(data):
+    assert len(set(data.labels)) == 15
+    assert (data.labels[FIRST_NAME], data.labels[S2], data.labels[END]) == ("John 2", "John 10", "to 14")
+
+
+def test_a_part_of_the_prompts_gives_that_part_of_the_data(model, data):
+    part = load_ioi(model, PROMPTS[2:6], ANSWERS[2:6])
+    assert torch.equal(part.tokens, data.tokens[2:6])
+    assert torch.equal(part.corrupted_tokens, data.corrupted_tokens[2:6])
+    assert torch.equal(part.positions["IO"], data.positions["IO"][2:6])
+
+
+def test_the_clean_and_corrupted_runs_differ_in_their_logit_difference(model, data):
+    clean = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens)
+    corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens)
+    assert clean > 1 > -1 > corrupted
+
+
+def test_metric_is_1_on_the_clean_run(model, data):
+    metric = make_ioi_metric(model, data)
+    torch.testing.assert_close(metric(model(data.tokens)), torch.tensor(1.0, device=data.tokens.device))
+
+
+def test_metric_is_0_on_the_corrupted_run(model, data):
+    metric = make_ioi_metric(model, data)
+    torch.testing.assert_close(metric(model(data.corrupted_tokens)), torch.tensor(0.0, device=data.tokens.device))
+
+
+def test_metric_is_linear_in_between(model, data):
+    metric = make_ioi_metric(model, data)
+    clean, corrupted = model(data.tokens), model(data.corrupted_tokens)
+    quarter = metric(clean / 4 + 3 * corrupted / 4)
+    torch.testing.assert_close(quarter, torch.tensor(0.25, device=data.tokens.device), rtol=0, atol=1e-4)
+
+
+def test_logit_difference_equals_a_slow_loop():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 4, 11, generator=random)
+    answer_tokens = torch.tensor([[3, 7], [0, 10], [10, 0], [4, 5], [9, 1]])
+    slow = torch.tensor(
+        [logits[row, 3, correct] - logits[row, 3, incorrect] for row, (correct, incorrect) in enumerate(answer_tokens)]
+    )
+    per_prompt = logits_to_ave_logit_diff(logits, answer_tokens, per_prompt=True)
+    average = logits_to_ave_logit_diff(logits, answer_tokens)
+    torch.testing.assert_close(per_prompt, slow)
+    torch.testing.assert_close(average, slow.mean())
+    assert average.dim() == 0
+
+
+def test_an_answer_of_several_tokens_is_refused(model):
+    prompts = [prompt.replace(" Mary", LONG_NAME) for prompt in PROMPTS[:2]]
+    message = refusal(model, prompts, [(LONG_NAME, " John"), (" John", LONG_NAME)])
+    assert repr(LONG_NAME) in message
+    assert re.search(r"is \d+ tokens for this model", message)
+
+
+def test_prompts_of_different_lengths_are_refused(model):
+    longer = PROMPTS[1].replace("the bag", "the big red bag")
+    message = refusal(model, [PROMPTS[0], longer], ANSWERS[:2])
+    assert repr(longer) in message
+    assert "has 15" in message
+
+
+def test_an_odd_number_of_prompts_is_refused(model):
+    message = refusal(model, PROMPTS[:3], ANSWERS[:3])
+    assert message.startswith("There are 3 prompts")
+
+
+def test_no_prompts_at_all_are_refused(model):
+    message = refusal(model, [], [])
+    assert message.startswith("There are 0 prompts")
+
+
+def test_too_few_answers_are_refused(model):
+    message = refusal(model, PROMPTS[:4], ANSWERS[:2])
+    assert message.startswith("There are 4 prompts and 2 answer pairs")
+
+
+def test_prompts_that_are_no_pair_are_refused(model):
+    message = refusal(model, [PROMPTS[0], PROMPTS[2]], [ANSWERS[0], ANSWERS[2]])
+    assert repr(PROMPTS[0]) in message
+    assert repr(PROMPTS[2]) in message
+
+
+def test_the_same_prompt_twice_is_no_pair(model):
+    assert "no IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[0]], [ANSWERS[0], ANSWERS[0]])
+
+
+def test_a_pair_that_differs_in_a_second_word_is_refused(model):
+    assert "no IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[1].replace("shops", "park")], ANSWERS[:2])
+
+
+def test_an_answer_without_its_leading_space_is_refused(model):
+    message = refusal(model, PROMPTS[:2], [("Mary", " John"), ANSWERS[1]])
+    assert "'Mary'" in message
+    assert "' Mary'" in message
+
+
+def test_answers_in_the_wrong_order_are_refused(model):
+    message = refusal(model, PROMPTS[:2], [ANSWERS[1], ANSWERS[0]])
+    assert "the incorrect answer must be the name that comes twice" in message
