@@ -17,8 +17,13 @@ c.Execute.timeout = 900
 
 c.Execute.extra_arguments = [
     "--HistoryManager.hist_file=:memory:",
-    # A file named utils.py or tests.py in a submission must not replace the instructor's packages.
+    # A file named utils.py or tests.py in a submission must not replace the instructor's packages, ...
     "--InteractiveShellApp.ignore_cwd=True",
-    # Everybody is graded on one model: the one named by the instructor's IOI_MODEL, or else ioi-mini.
-    '--InteractiveShellApp.exec_lines=import os; os.environ.setdefault("IOI_MODEL", "ioi-mini")',
+    # ... which are imported first, so that a submission's own sys.path does not matter either. Before that, everybody
+    # gets one model, the one named by the instructor's IOI_MODEL or else ioi-mini, and figures that bring plotly.js
+    # along, without which the feedback pages would have none.
+    '--InteractiveShellApp.exec_lines=import os; os.environ.setdefault("IOI_MODEL", "ioi-mini"); '
+    'os.environ.setdefault("PLOTLY_RENDERER", "notebook"); import tests',
+    # A warning about TCP, once for every notebook, would drown nbgrader's own log.
+    "--IPKernelApp.log_level=ERROR",
 ]
