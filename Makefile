@@ -28,8 +28,13 @@ release: $(VENV)/.workbook
 demo: $(VENV)/.workbook
 	$(BIN)/python -m tests.workbook.demo
 
+# Pages that need no network: plotly.js is part of them, and what nbconvert and plotly load from elsewhere is left out.
+# For MathJax, which the notebooks do without, plotly has no option.
 preview: $(VENV)/.workbook
-	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --execute --to html --output-dir preview solutions/$(COURSE)/*.ipynb
+	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --execute --to html --output-dir preview \
+		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --ExecutePreprocessor.store_widget_state=False \
+		solutions/$(COURSE)/*.ipynb
+	sed -i.bak 's|<script src="https://[^"]*mathjax[^"]*"></script>||g' preview/*.html && rm preview/*.bak
 
 $(VENV)/.workbook: requirements.txt pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

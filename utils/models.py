@@ -102,9 +102,10 @@ def _gpt2_small_or_ioi_mini() -> tuple[str, str]:
     if _find_in_cache("gpt2-small") or _ask_hub("gpt2-small"):
         return "gpt2-small", ""
     return "ioi-mini", (
-        "Model: ioi-mini. The weights of gpt2-small are not in the Hugging Face cache and the hub does not answer, "
-        "so this notebook runs on the small model built into the workbook, which was trained to show the same "
-        'circuit at the same heads. With a network, load_model("gpt2-small") fetches the real one (550 MB).'
+        "Model: ioi-mini, the small model built into this workbook.\n"
+        "The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer. ioi-mini was\n"
+        "trained to show the same circuit at the same heads, so everything below works, but it is not the real model.\n"
+        'With a network, load_model("gpt2-small") fetches that (550 MB, once).'
     )
 
 

@@ -11,8 +11,15 @@ from IPython.display import HTML
 from jaxtyping import Float
 from torch import Tensor
 
-PIXELS_PER_CELL = 34
 FACETS_IN_A_ROW = 3
+
+# In pixels.
+CELL = 34
+CELL_OF_A_FACET = 18
+LETTER = 7
+LETTER_ASLANT = 5
+FACET_GAP = 28
+COLOUR_BAR_LENGTH = (130, 360)  # at least, at most
 
 
 def imshow(
@@ -55,9 +62,16 @@ def heat_map(
     facets = values.shape[0] if values.ndim == 3 else 1
     columns = min(facets, FACETS_IN_A_ROW)
     rows = -(-facets // columns)
+
+    cell = CELL if facets == 1 else CELL_OF_A_FACET
+    below = 45 + LETTER_ASLANT * _longest(x)
+    margin = {"l": 50 + LETTER * _longest(y), "r": 110, "t": 60 if facets == 1 else 75, "b": below}
+    row_gap = below + 5
+    inner_width = columns * cell * values.shape[-1] + (columns - 1) * FACET_GAP
+    inner_height = rows * cell * values.shape[-2] + (rows - 1) * row_gap
+
     figure = px.imshow(
         values,
-        title=title,
         x=None if x is None else list(x),
         y=None if y is None else list(y),
         labels={"x": xaxis, "y": yaxis, "color": "value"},
@@ -66,21 +80,50 @@ def heat_map(
         color_continuous_scale="RdBu",
         facet_col=0 if values.ndim == 3 else None,
         facet_col_wrap=columns,
+        # As fractions of the space inside the margins.
+        facet_col_spacing=FACET_GAP / inner_width if columns > 1 else 0,
+        facet_row_spacing=row_gap / inner_height if rows > 1 else 0,
         aspect="auto",
     )
+    figure.update_traces(
+        hovertemplate=f"{xaxis or 'column'}: %{{x}}<br>{yaxis or 'row'}: %{{y}}<br>value: %{{z}}<extra></extra>",
+        zhoverformat=".3f",
+        xgap=1,
+        ygap=1,
+    )
+    # Every row and column has its label, in every facet. Dragging does not zoom.
+    figure.update_xaxes(dtick=1, tickangle=0 if x is None else -45, showticklabels=True)
+    figure.update_yaxes(dtick=1)
+    for update_axes in (figure.update_xaxes, figure.update_yaxes):
+        update_axes(fixedrange=True, showgrid=False)
     if facet_labels is not None:
         _name_facets(figure, facet_labels)
+    shortest, longest = COLOUR_BAR_LENGTH
     figure.update_layout(
-        width=width or 150 + columns * (60 + PIXELS_PER_CELL * values.shape[-1] // (2 if columns > 1 else 1)),
-        height=height or 130 + rows * (60 + PIXELS_PER_CELL * values.shape[-2] * 2 // 3),
-        margin={"l": 60, "r": 20, "t": 70, "b": 60},
+        title={"text": title, "font_size": 16, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad_t": 18},
+        width=width or inner_width + margin["l"] + margin["r"],
+        height=height or inner_height + margin["t"] + margin["b"],
+        margin=margin,
+        font_size=12 if facets == 1 else 11,
+        modebar_remove=["sendChartToCloud"],
+        coloraxis_colorbar={
+            "lenmode": "pixels",
+            "len": min(max(inner_height, shortest), longest),
+            "thickness": 14,
+            "nticks": 5,
+        },
     )
     return figure
 
 
+def _longest(labels: Sequence[str] | None) -> int:
+    """The number of letters of the longest label."""
+    return max(map(len, labels), default=0) if labels else 0
+
+
 def _name_facets(figure: go.Figure, facet_labels: Sequence[str]) -> None:
     """Replace plotly's own facet titles, `facet_col=0` and so on, by names."""
-    figure.for_each_annotation(lambda note: note.update(text=facet_labels[int(note.text.split("=")[-1])]))
+    figure.for_each_annotation(lambda note: note.update(text=facet_labels[int(note.text.split("=")[-1])], font_size=13))
 
 
 def attention_view(
@@ -98,7 +141,12 @@ def attention_view(
         tokens=list(str_tokens),
         attention_head_names=list(head_names),
     )
-    return HTML(view.local_src)
+    # On white, like the heat maps, in a dark theme too; head names small enough to leave the little patterns visible.
+    return HTML(
+        "<style>.attention-view h4 { font-size: 11px; font-weight: normal; line-height: 1.1; }</style>"
+        '<div class="attention-view" style="max-width: 760px; background: white; color: black;">'
+        f"{view.local_src}</div>"
+    )
 
 
 def topk_of_Nd_tensor(tensor: Float[Tensor, "..."], k: int) -> list[tuple[int, ...]]:

@@ -54,7 +54,7 @@ def test_strongest_heads_by_value(published_maps: dict, ioi_mini_maps: dict) -> 
 
 
 def test_attention_of_the_named_heads_on_ioi_mini(ioi_mini) -> None:
-    """3.0 looks from S2 at S1; the middle heads from END at S2, in both runs; 9.9 from END at IO."""
+    """3.0 looks from S2 at S1; the middle heads from END at S2, in both runs; 9.9 from END at each run's right name."""
     model, data = ioi_mini
     _, clean_cache = model.run_with_cache(data.tokens)
     _, corrupted_cache = model.run_with_cache(data.corrupted_tokens)
@@ -66,6 +66,8 @@ def test_attention_of_the_named_heads_on_ioi_mini(ioi_mini) -> None:
 
     assert attention(clean_cache, 3, 0, "S2", "S1") > 0.5
     assert attention(clean_cache, 9, 9, "END", "IO") > 0.5
+    # The corrupted prompt repeats the other name, so that its right answer stands at the clean prompt's S1.
+    assert attention(corrupted_cache, 9, 9, "END", "S1") > 0.5
     for layer, head in STRONGEST_BY_VALUE:
         assert attention(clean_cache, layer, head, "END", "S2") > 0.5
         assert attention(corrupted_cache, layer, head, "END", "S2") > 0.5
