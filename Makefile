@@ -10,7 +10,7 @@ COURSE := activation_patching
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint release demo preview
+.PHONY: lab test lint release demo preview model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/00_introduction.ipynb $(AS_ROOT) $(LAB_ARGS)
@@ -35,6 +35,18 @@ preview: $(VENV)/.workbook
 		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --ExecutePreprocessor.store_widget_state=False \
 		solutions/$(COURSE)/*.ipynb
 	sed -i.bak 's|<script src="https://[^"]*mathjax[^"]*"></script>||g' preview/*.html && rm preview/*.bak
+
+# Train ioi-mini again, into $(MODEL_OUT); about 20 minutes.
+MODEL_OUT ?= utils/ioi_mini/model
+model: $(VENV)/.workbook
+	$(BIN)/python -m utils.ioi_mini.train --out $(MODEL_OUT)
+
+model-report: $(VENV)/.workbook
+	$(BIN)/python -m utils.ioi_mini.report
+
+# For whoever has gpt2-small's weights: do its maps equal the published ones?
+verify-gpt2: $(VENV)/.workbook
+	$(BIN)/python -m utils.verify $(VERIFY_ARGS)
 
 $(VENV)/.workbook: requirements.txt pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

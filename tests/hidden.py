@@ -4,6 +4,7 @@ Only the instructor's notebooks call these functions, between nbgrader's marks f
 a feedback page shows a call and no more.
 """
 
+import functools
 from collections.abc import Callable
 
 from tests.checking import exercise_check
@@ -15,20 +16,22 @@ from tests.test_04_attention_patterns import HEAD_COMPONENTS
 # Every patch that can matter moves these cases' metrics by more than 0.001.
 SEED = 1011
 
+hidden_check = functools.partial(exercise_check, which="hidden")
 
-@exercise_check
+
+@hidden_check
 def test_ioi_metric(ioi_metric: Callable) -> None:
     """The metric on other random logits and answers."""
     check_metric_on_random_logits(ioi_metric, seed=SEED)
 
 
-@exercise_check
+@hidden_check
 def test_get_act_patch_resid_pre(get_act_patch_resid_pre: Callable) -> None:
     """The sweep on other random models and prompts."""
     check_sweep_on_tiny_models(get_act_patch_resid_pre, "get_act_patch_resid_pre", "layer pos", seed=SEED)
 
 
-@exercise_check
+@hidden_check
 def test_get_act_patch_block_every(get_act_patch_block_every: Callable) -> None:
     """The sweep on other random models and prompts."""
     check_sweep_on_tiny_models(
@@ -36,7 +39,7 @@ def test_get_act_patch_block_every(get_act_patch_block_every: Callable) -> None:
     )
 
 
-@exercise_check
+@hidden_check
 def test_get_act_patch_attn_head_out_all_pos(get_act_patch_attn_head_out_all_pos: Callable) -> None:
     """The sweep on other random models and prompts."""
     check_sweep_on_tiny_models(
@@ -44,7 +47,7 @@ def test_get_act_patch_attn_head_out_all_pos(get_act_patch_attn_head_out_all_pos
     )
 
 
-@exercise_check
+@hidden_check
 def test_get_act_patch_attn_head_all_pos_every(get_act_patch_attn_head_all_pos_every: Callable) -> None:
     """The sweep on other random models and prompts."""
     check_sweep_on_tiny_models(

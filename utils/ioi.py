@@ -4,6 +4,7 @@ Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), introduced 
 TransformerLens's demos; they stand in `published/gpt2_small_ioi.json`, beside the results that belong to them.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from utils.published import published_results
 
 PROMPTS: list[str] = published_results()["prompts"]
 ANSWERS: list[tuple[str, str]] = [tuple(pair) for pair in published_results()["answers"]]
+
+# A tokenizer with fewer entries than this, such as ioi-mini's, knows whole words, and spells out the others.
+SMALL_VOCABULARY = 5000
 
 Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
 
@@ -54,11 +58,12 @@ def load_ioi(
     `prompts` is a list of pairs, one prompt after the other, that differ only in S2; `answers` has (correct,
     incorrect) for each prompt, each with its leading space.
 
-    Raises `PromptError` where an answer is not a single token of this model, where prompts differ in length, and
-    where two prompts are no such pair.
+    Raises `PromptError` where an answer is not a single token of this model, where prompts differ in length, where
+    two prompts are no such pair, and where ioi-mini does not know a word.
     """
     prompts, answers = list(prompts), [tuple(pair) for pair in answers]
     _check_counts(prompts, answers)
+    _refuse_unknown_words(model, prompts)
     answer_tokens = torch.tensor([[_single_token(model, answer) for answer in pair] for pair in answers])
     tokens = _equally_long_tokens(model, prompts)
     corrupted_tokens = tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
@@ -125,6 +130,19 @@ def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
     for answer in [answer for pair in answers for answer in pair]:
         if not answer.startswith(" "):
             raise PromptError(f"The answer {answer!r} has no leading space: write it as {' ' + answer!r}.")
+
+
+def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
+    """Raise `PromptError` where a model of a few hundred words meets another one, of which it has learnt nothing."""
+    if len(model.tokenizer) >= SMALL_VOCABULARY:
+        return
+    for prompt in prompts:
+        for word in re.findall(r" ?\w+| ?[^\w\s]+", prompt):
+            if len(model.to_tokens(word, prepend_bos=False)[0]) != 1:
+                raise PromptError(
+                    f"The model in use does not know {word.strip()!r} in {prompt!r}: it has learnt the words listed in "
+                    "utils/ioi_mini/words.py and no others, so choose one of those, or load gpt2-small."
+                )
 
 
 def _single_token(model: TransformerBridge, word: str) -> int:

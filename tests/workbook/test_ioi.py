@@ -123,17 +123,29 @@ def test_logit_difference_equals_a_slow_loop():
 
 
 def test_an_answer_of_several_tokens_is_refused(model):
-    prompts = [prompt.replace(" Mary", LONG_NAME) for prompt in PROMPTS[:2]]
-    message = refusal(model, prompts, [(LONG_NAME, " John"), (" John", LONG_NAME)])
+    message = refusal(model, PROMPTS[:2], [(LONG_NAME, " John"), (" John", LONG_NAME)])
     assert repr(LONG_NAME) in message
     assert re.search(r"is \d+ tokens for this model", message)
 
 
 def test_prompts_of_different_lengths_are_refused(model):
-    longer = PROMPTS[1].replace("the bag", "the big red bag")
+    longer = PROMPTS[1].replace("went to", "were working at")
     message = refusal(model, [PROMPTS[0], longer], ANSWERS[:2])
     assert repr(longer) in message
     assert "has 15" in message
+
+
+@pytest.mark.parametrize(("old", "new"), [("shops", "moon"), ("John", "Ozymandias"), ("gave", "gives"), (",", " -")])
+def test_a_word_that_ioi_mini_does_not_know_is_named(model, old, new):
+    message = refusal(model, [prompt.replace(old, new) for prompt in PROMPTS[:2]], ANSWERS[:2])
+    assert f"does not know {new.strip()!r}" in message
+
+
+def test_prompts_of_other_words_that_ioi_mini_knows_are_welcome(model):
+    sentence = "While {} and {} were working at the library, {} handed a camera to"
+    prompts = [sentence.format("Emma", "Peter", subject) for subject in ("Emma", "Peter")]
+    own = load_ioi(model, prompts, [(" Peter", " Emma"), (" Emma", " Peter")])
+    assert (logits_to_ave_logit_diff(model(own.tokens), own.answer_tokens, per_prompt=True) > 0).all()
 
 
 def test_an_odd_number_of_prompts_is_refused(model):

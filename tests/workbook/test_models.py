@@ -28,6 +28,7 @@ BOS = "<|endoftext|>"
 GPT2_BOS_ID = 50256
 REVISION = "0123456789" * 4
 
+NOTE = "Model: ioi-mini, the small model built into this workbook.\nThe weights of gpt2-small are not in"
 CLOSED_PORT = "http://127.0.0.1:9"
 HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "TRANSFORMERS_OFFLINE")
 
@@ -282,7 +283,7 @@ def ioi_mini_width() -> int:
 def test_without_network_and_name_the_built_in_model_answers_with_a_note(closed_hub):
     answer, printed = closed_hub
     assert answer["None"] == ioi_mini_width()
-    assert printed.startswith("Model: ioi-mini. The weights of gpt2-small are not in the Hugging Face cache")
+    assert printed.startswith(NOTE)
 
 
 def test_without_network_gpt2_small_by_name_is_an_error(closed_hub):
@@ -299,7 +300,7 @@ def test_a_relative_path_that_does_not_exist_is_an_error(name, closed_hub):
 def test_a_hub_that_never_answers_does_not_hang_the_loader(tmp_path, silent_hub):
     answer, printed = load_without_hub(tmp_path, [None, "gpt2-small"], silent_hub)
     assert answer["None"] == ioi_mini_width()
-    assert printed.startswith("Model: ioi-mini.")
+    assert printed.startswith(NOTE)
     assert_one_sentence(answer["gpt2-small"], "gpt2-small")
     assert answer["None took"] < 20
     assert answer["gpt2-small took"] < 20
@@ -324,7 +325,7 @@ def test_an_unfinished_download_is_not_taken_for_a_model(tmp_path):
     transformers.GPT2Config().save_pretrained(snapshot)
     answer, printed = load_without_hub(tmp_path, [None, "gpt2-small"], CLOSED_PORT)
     assert answer["None"] == ioi_mini_width()
-    assert printed.startswith("Model: ioi-mini.")
+    assert printed.startswith(NOTE)
     assert_one_sentence(answer["gpt2-small"], "gpt2-small")
 
 
