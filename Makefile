@@ -7,13 +7,14 @@ BIN := $(abspath $(VENV)/bin)
 # nbgrader calls alembic, and finds it only there.
 export PATH := $(BIN):$(PATH)
 COURSE := activation_patching
+FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: lab test lint release demo preview model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
-	$(BIN)/jupyter lab exercises/$(COURSE)/00_introduction.ipynb $(AS_ROOT) $(LAB_ARGS)
+	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
 
 test: $(VENV)/.workbook
 	$(BIN)/pytest $(TEST_ARGS)

@@ -119,7 +119,7 @@ def make(folder: Path, target: str) -> subprocess.CompletedProcess:
 
 def wait_for_address(server: subprocess.Popen, log: Path, port: int) -> str:
     """Wait until the server has printed its address, token included."""
-    address = re.compile(rf"http://(?:localhost|127\.0\.0\.1):{port}/lab\?token=\w+")
+    address = re.compile(rf"http://(?:localhost|127\.0\.0\.1):{port}/lab/tree/00_introduction.ipynb\?token=\w+")
 
     def printed(_: None) -> str | None:
         assert server.poll() is None, f"make lab ended:\n{log.read_text()}"
@@ -215,7 +215,7 @@ def severe_messages(browser: webdriver.Chrome) -> list[str]:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_in_jupyterlab(browser, lab_url, name):
-    browser.get(lab_url.replace("/lab?", f"/lab/tree/{name}.ipynb?reset&"))
+    browser.get(lab_url.replace("00_introduction.ipynb?", f"{name}.ipynb?reset&"))
     run_all_cells(browser)
     assert_drawn(browser, HEAT_MAP, 200)
     keep_picture(browser, f"lab_{name}_heat_map")

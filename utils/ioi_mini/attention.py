@@ -23,7 +23,7 @@ END_SHARES = {
     "negative": dict(io=0.6, s1=0.06, s2=0.06),
 }
 # Too weakly held, negative heads look at S1 and copy S instead of looking at IO and suppressing it.
-END_WEIGHTS = {"negative": 5.0, "name mover": 2.0}
+END_WEIGHTS = {"negative": 5.0, "name mover": 3.0}
 WORD_WEIGHT = 0.15  # repeated words that are not names matter less
 
 
@@ -44,9 +44,7 @@ def _log(pattern: Tensor) -> Tensor:
     return pattern.clamp_min(1e-6).log()
 
 
-def _previous_loss(
-    pattern: Float[Tensor, "batch query key"], batch: Batch, share: float
-) -> Float[Tensor, ""]:
+def _previous_loss(pattern: Float[Tensor, "batch query key"], batch: Batch, share: float) -> Float[Tensor, ""]:
     """Look at the token before, at every position."""
     previous = pattern.diagonal(offset=-1, dim1=1, dim2=2)
     wanted = share * _log(previous) + (1 - share) * _log(pattern[:, 1:, 0])
@@ -66,9 +64,7 @@ def _lookback_loss(
     return -2 * (wanted * weights).sum() / weights.sum()
 
 
-def _end_loss(
-    pattern: Float[Tensor, "batch query key"], batch: Batch, shares: dict[str, float]
-) -> Float[Tensor, ""]:
+def _end_loss(pattern: Float[Tensor, "batch query key"], batch: Batch, shares: dict[str, float]) -> Float[Tensor, ""]:
     """Look at the given places from END."""
     at_end = pattern[batch.rows, batch.end]
     places = dict(s2=batch.s2, after_s2=batch.s2 + 1, io=batch.io, s1=batch.s1)

@@ -28,9 +28,7 @@ D_MODEL = sum(SUBSPACE_SIZES.values())
 def _subspaces() -> dict[str, slice]:
     """Lay the subspaces side by side along the residual stream."""
     ends = list(accumulate(SUBSPACE_SIZES.values()))
-    return {
-        name: slice(end - size, end) for (name, size), end in zip(SUBSPACE_SIZES.items(), ends, strict=True)
-    }
+    return {name: slice(end - size, end) for (name, size), end in zip(SUBSPACE_SIZES.items(), ends, strict=True)}
 
 
 SUBSPACES = _subspaces()
@@ -38,7 +36,7 @@ SUBSPACES = _subspaces()
 
 @dataclass(frozen=True)
 class Role:
-    """What a kind of head reads into query, key and value, and writes; the words are names of subspaces."""
+    """What a kind of head reads into query, key and value, and where it writes: names of subspaces."""
 
     query: str
     key: str
@@ -50,21 +48,18 @@ NAME_MOVER = Role("inhibition token", "mlp0_token position duplicate sink", "tok
 
 ROLES = {
     "early duplicate": Role("token position", "token position sink", "position token", "duplicate"),
-    "duplicate": Role(
-        "token mlp0_token position", "token mlp0_token position sink", "position token", "duplicate"
-    ),
+    "duplicate": Role("token mlp0_token position", "token mlp0_token position sink", "position token", "duplicate"),
     "previous": Role("position", "position sink", "token mlp0_token", "previous"),
     "induction": Role("token mlp0_token", "previous sink", "position previous", "duplicate"),
-    "relay": Role(
-        "position", "position sink", "duplicate", "duplicate"
-    ),  # copies the duplicate signal from S2 to S2+1
+    # Copies the duplicate signal from S2 to S2+1, where 7.3 reads some of it.
+    "relay": Role("position", "position sink", "duplicate", "duplicate"),
     "inhibition": Role("token previous", "duplicate mlp0_token sink", "duplicate", "inhibition"),
     "inhibition and relay": Role("token previous", "duplicate mlp0_token sink", "duplicate", "inhibition"),
     "name mover": NAME_MOVER,
     "backup name mover": NAME_MOVER,
     # Copy suppression: the query is what earlier layers are about to say, not the inhibition signal. This
     # makes the effects of layers 9 to 11 depend on each other as they do in gpt2-small.
-    "negative": Role("output cue token", "mlp0_token token sink", "token mlp0_token", "output"),
+    "negative": Role("output cue token", "mlp0_token sink", "token mlp0_token", "output"),
 }
 
 HEADS = {
@@ -87,10 +82,8 @@ HEADS = {
     (8, 6): "inhibition",
     (8, 10): "inhibition",
     (9, 6): "name mover",
-    (
-        9,
-        7,
-    ): "inhibition",  # its published effect comes through its values at S2, like that of an S-inhibition head
+    # Its published effect comes through its values at S2, like that of an S-inhibition head.
+    (9, 7): "inhibition",
     (9, 9): "name mover",
     (10, 0): "name mover",
     (10, 1): "backup name mover",

@@ -17,8 +17,6 @@ from .masked_model import LAYER_NORM_EPS, MaskedModel
 from .published import block_map, head_attribution, head_map
 
 SPREAD_WEIGHT = 0.2
-S2_POSITION, END_POSITION = 10, 14
-
 COMPONENTS_ASKED_OF_ROLE = {
     "early duplicate": "z q",
     "duplicate": "z q pattern",
@@ -31,38 +29,42 @@ COMPONENTS_ASKED_OF_ROLE = {
     "backup name mover": "z q v pattern",
     "negative": "z q k v pattern",
 }
-# component -> layer -> the position of its largest published effect
+# component -> position -> the layers at which patching it there is asked for
 BLOCK_ASKS = {
-    "attn_out": dict.fromkeys([0, 3, 5, 6], S2_POSITION) | dict.fromkeys([7, 8, 9, 10, 11], END_POSITION),
-    "mlp_out": dict.fromkeys([0, 5], S2_POSITION) | dict.fromkeys([8, 9, 10, 11], END_POSITION),
+    "resid_pre": {"s2": [7, 8, 9, 10, 11], "end": [8, 9, 10, 11]},
+    "attn_out": {"s2": [0, 3, 5, 6], "end": [7, 8, 9, 10, 11]},
+    "mlp_out": {"s2": [0, 5], "end": [8, 9, 10, 11]},
 }
+PUBLISHED_POSITIONS = {"s2": 10, "end": 14}
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Patching `component` of `head` at all positions should have the effect `wanted` (1: clean answer)."""
+    """Patching `component` of `head` should have the effect `wanted` (1: clean answer)."""
 
     component: str
     layer: int
-    head: int | None  # None for a whole attention layer or MLP
+    head: int | None  # None for the residual stream and for a whole attention layer or MLP
+    position: str | None  # "s2" or "end"; None for all positions
     wanted: float
 
     @property
     def name(self) -> str:
-        place = self.layer if self.head is None else f"{self.layer}.{self.head}"
+        place = f"{self.layer} {self.position}" if self.head is None else f"{self.layer}.{self.head}"
         return f"{place} {self.component}"
 
 
 def published_asks() -> list[Ask]:
     """Return one ask for every cell of the published maps that the circuit's parts can be held to."""
     asks = [
-        Ask(component, layer, None, block_map(component)[layer, pos])
+        Ask(component, layer, None, position, block_map(component)[layer, PUBLISHED_POSITIONS[position]])
         for component, positions in BLOCK_ASKS.items()
-        for layer, pos in positions.items()
+        for position, layers in positions.items()
+        for layer in layers
     ]
     for (layer, head), role in HEADS.items():
         for component in COMPONENTS_ASKED_OF_ROLE[role].split():
-            asks.append(Ask(component, layer, head, head_map(component)[layer, head]))
+            asks.append(Ask(component, layer, head, None, head_map(component)[layer, head]))
     return asks
 
 
@@ -71,21 +73,22 @@ def patched_logits(
 ) -> Float[Tensor, "ask pair d_vocab"]:
     """Return the corrupted prompts' logits at END, once for each ask, with that ask's activation patched."""
     n_rows = len(corrupted.tokens)
-    patches_at: dict[tuple[str, int], list[tuple[slice, int | None]]] = {}
+    numbered_asks_at: dict[tuple[str, int], list[tuple[int, Ask]]] = {}
     for number, ask in enumerate(asks):
-        rows = slice(number * n_rows, (number + 1) * n_rows)
-        index = None if ask.head is None else model.heads[ask.layer].index(ask.head)
-        patches_at.setdefault((ask.component, ask.layer), []).append((rows, index))
+        numbered_asks_at.setdefault((ask.component, ask.layer), []).append((number, ask))
 
     def patch(component: str, layer: int, activation: Tensor) -> Tensor:
-        patches = patches_at.get((component, layer), [])
-        clean = clean_cache[component, layer] if patches else None
-        activation = activation.clone() if patches else activation
-        for rows, index in patches:
-            if index is None:
-                activation[rows] = clean
-            else:
+        numbered_asks = numbered_asks_at.get((component, layer), [])
+        activation = activation.clone() if numbered_asks else activation
+        for number, ask in numbered_asks:
+            rows = slice(number * n_rows, (number + 1) * n_rows)
+            clean = clean_cache[component, layer]
+            if ask.head is not None:
+                index = model.heads[ask.layer].index(ask.head)
                 activation[rows, index] = clean[:, index]
+            else:
+                positions = getattr(corrupted, ask.position)
+                activation[rows][corrupted.rows, positions] = clean[corrupted.rows, positions]
         return activation
 
     tokens, ends = corrupted.tokens.repeat(len(asks), 1), corrupted.end.repeat(len(asks))

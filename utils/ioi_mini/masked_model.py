@@ -126,7 +126,7 @@ class MaskedModel(nn.Module):
 
         With `logits_at`, the logits of that one position a row, [batch d_vocab], which is much less work.
 
-        Components: q, k, v, z [batch head pos d_head], pattern [batch head query key], attn_out and mlp_out
+        Components: q, k, v, z [batch head pos d_head], pattern [batch head query key], resid_pre, attn_out, mlp_out
         [batch pos d_model], and final [batch pos d_model], the residual stream before the last LayerNorm.
         `heads[layer]` says which head an index means.
         """
@@ -134,6 +134,7 @@ class MaskedModel(nn.Module):
         cache = {}
         residual = self.weight("W_E")[tokens] + self.weight("W_pos")[: tokens.shape[1]]
         for layer in range(N_LAYERS):
+            residual = cache["resid_pre", layer] = edit("resid_pre", layer, residual)
             if self.heads[layer]:
                 attn_out = self._attention(layer, residual, edit, cache)
                 cache["attn_out", layer] = edit("attn_out", layer, attn_out)
@@ -146,9 +147,7 @@ class MaskedModel(nn.Module):
             residual = residual[torch.arange(len(tokens)), logits_at]
         return layer_norm(residual) @ self.weight("W_U").T, cache
 
-    def _attention(
-        self, layer: int, residual: Tensor, edit: Edit, cache: dict
-    ) -> Float[Tensor, "batch pos d_model"]:
+    def _attention(self, layer: int, residual: Tensor, edit: Edit, cache: dict) -> Float[Tensor, "batch pos d_model"]:
         n_batch, n_pos, _ = residual.shape
         n_heads = len(self.heads[layer])
         weight = torch.cat([self.weight(f"{layer}.W_{letter}") for letter in "QKV"])
@@ -166,9 +165,8 @@ class MaskedModel(nn.Module):
 
     def _mlp(self, layer: int, residual: Tensor) -> Float[Tensor, "batch pos d_model"]:
         hidden = layer_norm(residual) @ self.weight(f"{layer}.W_in") + self.weight(f"{layer}.b_in")
-        return F.gelu(hidden, approximate="tanh") @ self.weight(f"{layer}.W_out") + self.weight(
-            f"{layer}.b_out"
-        )
+        active = F.gelu(hidden, approximate="tanh")
+        return active @ self.weight(f"{layer}.W_out") + self.weight(f"{layer}.b_out")
 
 
 def circuit_model(d_vocab: int) -> MaskedModel:
@@ -177,18 +175,16 @@ def circuit_model(d_vocab: int) -> MaskedModel:
     return MaskedModel(d_vocab, heads, sorted(MLPS))
 
 
-def with_noise_parts(
-    circuit: MaskedModel, head_noise: float = 0.025, mlp_noise: float = 0.015
-) -> MaskedModel:
+def with_noise_parts(circuit: MaskedModel, head_noise: float = 0.025, mlp_noise: float = 0.015) -> MaskedModel:
     """Return a model with all 144 heads and 12 MLPs: the circuit's weights, frozen noise elsewhere."""
     full = MaskedModel(circuit.d_vocab, [list(range(N_HEADS))] * N_LAYERS, list(range(N_LAYERS)))
     with torch.no_grad():
         for name in full.masks:
-            layer, _, kind = name.partition(".")
-            if not kind or (int(layer) in circuit.mlps and ("in" in kind or "out" in kind)):
-                full.weight(name).copy_(circuit.weight(name))
-            elif "in" in kind or "out" in kind:
+            is_mlp = name.endswith(("_in", "_out"))
+            if is_mlp and name not in circuit.masks:
                 _fill_with_mlp_noise(full, name, mlp_noise)
+            elif is_mlp or "." not in name:
+                full.weight(name).copy_(circuit.weight(name))
             else:
                 _copy_heads(circuit, full, name)
         for layer in range(N_LAYERS):
@@ -199,12 +195,14 @@ def with_noise_parts(
 
 
 def _copy_heads(circuit: MaskedModel, full: MaskedModel, name: str) -> None:
+    """Copy one parameter of the circuit's heads to the same heads among all twelve."""
     layer = int(name.partition(".")[0])
     for index, head in enumerate(circuit.heads[layer]):
         full.weight(name)[head] = circuit.weight(name)[index]
 
 
 def _fill_with_mlp_noise(model: MaskedModel, name: str, scale: float) -> None:
+    """Give one parameter of an MLP random values that training leaves alone; biases are 0."""
     weight = model.weight(name)
     is_bias = ".b_" in name
     weight.copy_(torch.zeros_like(weight) if is_bias else torch.randn_like(weight))

@@ -97,10 +97,7 @@ class Measurement:
         places = [(pos,) for pos in range(self.prompts.tokens.shape[1])]
         layers = range(self.n_layers)
         return torch.stack(
-            [
-                torch.stack([self.effects(name, layer, places) for layer in layers])
-                for name in BLOCK_COMPONENTS
-            ]
+            [torch.stack([self.effects(name, layer, places) for layer in layers]) for name in BLOCK_COMPONENTS]
         )
 
     def head_map(self, component: str) -> Float[Tensor, "layer head"]:
@@ -150,11 +147,6 @@ class Measurement:
             return activation
 
         hooks = [
-            (get_act_name("z", layer), lambda z, hook, head=head: knock_out(z, hook, head))
-            for layer, head in heads
+            (get_act_name("z", layer), lambda z, hook, head=head: knock_out(z, hook, head)) for layer, head in heads
         ]
-        return (
-            self.prompts.logit_diff(self.model.run_with_hooks(self.prompts.tokens, fwd_hooks=hooks))
-            .mean()
-            .item()
-        )
+        return self.prompts.logit_diff(self.model.run_with_hooks(self.prompts.tokens, fwd_hooks=hooks)).mean().item()

@@ -4,22 +4,12 @@ The numbers are the stored outputs of the TransformerLens demos (the file's `sou
 here computes them. ioi-mini is trained towards them, and `report.py` compares it with them.
 """
 
-import json
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 
-PUBLISHED_FILE = Path(__file__).parents[1] / "published" / "gpt2_small_ioi.json"
+from utils.published import published_results
 
 BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
 HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
-
-
-@cache
-def published_results() -> dict:
-    """Return the whole file: prompts, answers, patching maps, attribution."""
-    return json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
 
 
 def published_prompts() -> list[str]:

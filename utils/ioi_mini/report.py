@@ -86,27 +86,19 @@ def other_prompts(model: TransformerBridge) -> PromptSet:
 
 def vocabulary_rows(model: TransformerBridge, folder: Path) -> list[Row]:
     """Tokenizer and size."""
-    expected = published.published_results()["str_tokens_prompt_0"]
+    prompts = published.published_prompts()
+    same_split = model.to_str_tokens(prompts[0]) == published.published_results()["str_tokens_prompt_0"]
+    tokens = model.to_tokens(prompts, prepend_bos=True)
+    shape, n_bos = tuple(tokens.shape), (tokens == model.tokenizer.bos_token_id).sum(-1).unique().tolist()
     rows = [
-        Row(
-            "tokens of prompt 0",
-            "as GPT-2's"
-            if model.to_str_tokens(published.published_prompts()[0]) == expected
-            else "different",
-            "as GPT-2's",
-            model.to_str_tokens(published.published_prompts()[0]) == expected,
-        )
-    ]
-    tokens = model.to_tokens(published.published_prompts(), prepend_bos=True)
-    n_bos = (tokens == model.tokenizer.bos_token_id).sum(-1)
-    rows.append(
+        Row("tokens of prompt 0", "as GPT-2's" if same_split else "different", "as GPT-2's", same_split),
         Row(
             "shape of the 8 prompts, BOS in each",
-            f"{tuple(tokens.shape)}, {n_bos.max()}",
-            "(8, 15), 1",
-            tuple(tokens.shape) == (8, 15) and bool((n_bos == 1).all()),
-        )
-    )
+            f"{shape}, {n_bos}",
+            "(8, 15), [1]",
+            (shape, n_bos) == ((8, 15), [1]),
+        ),
+    ]
     for kind, words, bar in [("names", NAMES, 150), ("places", PLACES, 40), ("objects", OBJECTS, 40)]:
         single = sum(model.to_tokens(" " + word, prepend_bos=False).shape[1] == 1 for word in words)
         rows.append(Row(f"{kind} that are one token", str(single), f">= {bar}", single >= bar))
@@ -139,9 +131,8 @@ def accuracy_rows(model: TransformerBridge) -> list[Row]:
     by_length = defaultdict(list)
     for _ in range(N_RANDOM_PROMPTS):
         sentence = sample_sentence(rng, held_out=True)
-        order = rng.choice(
-            ["ABBA", "BABA"]
-        )  # who comes first: the indirect object (ABBA) or the subject (BABA)
+        # ABBA: the indirect object is mentioned first; BABA: the subject is
+        order = rng.choice(["ABBA", "BABA"])
         io, subject = sentence.names if order == "ABBA" else sentence.names[::-1]
         tokens = model.to_tokens(sentence.text(subject), prepend_bos=True)
         by_length[tokens.shape[1]].append((tokens, model.to_single_token(" " + io), order))
@@ -152,9 +143,7 @@ def accuracy_rows(model: TransformerBridge) -> list[Row]:
             hits[order].append(token == io)
     everything = hits["ABBA"] + hits["BABA"]
     rows = [at_least("IO on top, 2,000 held-out prompts", sum(everything) / len(everything), 0.98)]
-    return rows + [
-        at_least(f"  of them {order}", sum(hits[order]) / len(hits[order]), 0.97) for order in sorted(hits)
-    ]
+    return rows + [at_least(f"  of them {order}", sum(hits[order]) / len(hits[order]), 0.97) for order in sorted(hits)]
 
 
 def map_rows(measured: Measurement, other: Measurement) -> list[Row]:
@@ -198,9 +187,7 @@ def attribution_rows(measured: Measurement, other: Measurement) -> list[Row]:
     """Direct logit attribution of the heads."""
     theirs = published.head_attribution()
     ours = measured.head_attribution()
-    shown = ", ".join(
-        f"{layer}.{head} {ours[layer, head]:.2f}" for layer, head in [*NAME_MOVERS, (10, 7), (11, 10)]
-    )
+    shown = ", ".join(f"{layer}.{head} {ours[layer, head]:.2f}" for layer, head in [*NAME_MOVERS, (10, 7), (11, 10)])
     return [
         at_least("direct attribution: correlation", correlation(ours, theirs), ATTRIBUTION_BAR),
         Row(
@@ -273,9 +260,7 @@ def backup_rows(measured: Measurement) -> list[Row]:
 def report_rows(folder: Path) -> list[Row]:
     """Return the whole report."""
     model = load_bridge(folder)
-    measured = Measurement(
-        model, prompt_set(model, published.published_prompts(), published.published_answers())
-    )
+    measured = Measurement(model, prompt_set(model, published.published_prompts(), published.published_answers()))
     other = Measurement(model, other_prompts(model))
     sections = [
         partial(vocabulary_rows, model, folder),

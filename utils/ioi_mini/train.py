@@ -1,8 +1,9 @@
 """Trains ioi-mini: `python -m utils.ioi_mini.train --out FOLDER --seed N`.
 
 Phase 1 trains the circuit alone. Phase 2 adds the other heads and MLPs as fixed noise and lets the circuit
-get used to them. Phase 3 measures half of its patching effects on the 8 published prompts themselves. Last,
-the unembedding is scaled so that the mean logit difference of the 8 prompts is gpt2-small's.
+get used to them. Phase 3 measures half of its patching effects on the 8 published prompts themselves; phase 4
+does the same with larger batches of other prompts, so that the picture on those is the same. Last, the
+unembedding is scaled so that the mean logit difference of the 8 prompts is gpt2-small's.
 """
 
 import argparse
@@ -37,6 +38,7 @@ class Phase:
     learning_rate: float
     n_pairs: int
     effect_weight: float
+    attention_weight: float = 1.5
     effects_from: float = 0.0
     effects_full: float = 0.0
     n_asks: int = 32
@@ -58,9 +60,19 @@ class Phase:
 
 
 PHASES = [
-    Phase("1: the circuit", 1200, 4e-3, 24, effect_weight=4.0, effects_from=0.25, effects_full=0.45),
-    Phase("2: with noise", 300, 1.5e-3, 16, effect_weight=8.0),
-    Phase("3: on the 8 prompts", 300, 6e-4, 12, effect_weight=10.0, on_published_prompts=True),
+    Phase("1: the circuit", 1300, 4e-3, 24, effect_weight=4.0, effects_from=0.25, effects_full=0.45),
+    Phase("2: with noise", 300, 1.5e-3, 16, effect_weight=8.0, n_effect_pairs=6),
+    Phase("3: on the 8 prompts", 300, 8e-4, 12, effect_weight=10.0, n_effect_pairs=8, on_published_prompts=True),
+    Phase(
+        "4: on all prompts alike",
+        700,
+        8e-4,
+        12,
+        effect_weight=10.0,
+        attention_weight=3.0,
+        n_effect_pairs=16,
+        on_published_prompts=True,
+    ),
 ]
 
 
@@ -107,7 +119,7 @@ class Trainer:
         batch = self.batches.random_pairs(phase.n_pairs, SHARE_WITHOUT_IOI)
         logits, cache = model(batch.tokens)
         parts = self.language_losses(batch, logits)
-        parts["attention"] = 1.5 * attention_loss(model, cache, batch, self.batches.name_ids)
+        parts["attention"] = phase.attention_weight * attention_loss(model, cache, batch, self.batches.name_ids)
         weight = phase.effect_weight_at(step)
         if weight == 0:
             return parts
@@ -145,9 +157,7 @@ class Trainer:
         """Print the asks that are missed by more than 0.02 on the published prompts."""
         effects = measured_effects(model, self.published, self.asks).mean(-1).tolist()
         missed = [
-            (ask, effect)
-            for ask, effect in zip(self.asks, effects, strict=True)
-            if abs(effect - ask.wanted) > 0.02
+            (ask, effect) for ask, effect in zip(self.asks, effects, strict=True) if abs(effect - ask.wanted) > 0.02
         ]
         print(
             "  missed:",

@@ -15,22 +15,17 @@ from dataclasses import dataclass
 from .published import published_answers
 
 NAMES = """
-    Aaron Adam Adrian Alan Albert Alex Alexander Alfred Alice Amanda Amber Amy Andrea Andrew Angela Ann Anna
-    Anne Anthony Arthur Barbara Ben Benjamin Betty Bill Bob Bobby Brandon Brian Bruce Caleb Carl Carlos Carol
-    Caroline Catherine Charles Charlie Charlotte Chris Christina Christopher Claire Clara Connor Craig Crystal
-    Cynthia Dan Daniel David Dean Deborah Dennis Derek Diana Donald Donna Dorothy Douglas Dylan Edward Elena
-    Eli Elizabeth Ella Ellen Emily Emma Eric Erica Erin Ethan Eva Evan Eve Felix Fiona Frances Frank Fred
-    Gabriel Gary George Gerald Grace Graham Greg Gregory Hannah Harold Harry Heather Helen Henry Howard Hugh
-    Ian Irene Isaac Isabel Ivan Jack Jacob Jake James Jamie Jane Janet Jason Jean Jeff Jeffrey Jennifer Jenny
-    Jeremy Jerry Jessica Jill Jim Joan Joe Joel John Jonathan Jordan Joseph Josh Joshua Joyce Juan Judy Julia
-    Julian Julie Justin Karen Kate Katherine Katie Keith Kelly Ken Kenneth Kevin Kim Kyle Larry Laura Lauren
-    Lawrence Leo Leon Lewis Liam Lily Linda Lisa Louis Lucas Lucy Luis Luke Margaret Maria Marie Mark Martha
-    Martin Mary Matt Matthew Max Megan Melissa Michael Michelle Mike Molly Monica Nancy Natalie Nathan Neil
-    Nicholas Nick Nicole Noah Nora Oliver Olivia Oscar Pamela Patricia Patrick Paul Paula Peter Philip Rachel
-    Ralph Raymond Rebecca Richard Rick Robert Robin Roger Ronald Rose Roy Russell Ruth Ryan Sam Samantha
-    Samuel Sandra Sara Sarah Scott Sean Sharon Sid Simon Sophie Stanley Stephanie Stephen Steve Steven Stuart
-    Susan Tara Taylor Ted Terry Theresa Thomas Tim Timothy Todd Tom Tony Tyler Vanessa Victor Victoria Vincent
-    Walter Wayne Wendy William Zach
+    Aaron Adam Alan Albert Alex Alexander Alice Amanda Amy Andrew Anna Anthony Arthur Barbara Ben
+    Benjamin Bill Bob Brandon Brian Bruce Carl Carol Catherine Charles Charlotte Chris Christopher
+    Claire Dan Daniel David Dennis Diana Donald Dorothy Edward Elizabeth Emily Emma Eric Erin Ethan Eva
+    Frank Fred Gabriel Gary George Grace Gregory Hannah Harry Heather Helen Henry Ian Isaac Jack Jacob
+    Jake James Jane Jason Jean Jeffrey Jennifer Jerry Jessica Jim Joe John Jonathan Jordan Joseph Joshua
+    Judy Julia Julie Justin Karen Kate Katherine Katie Keith Kelly Kenneth Kevin Kim Kyle Larry Laura
+    Leo Liam Lily Linda Lisa Lucas Lucy Luke Margaret Maria Mark Martin Mary Matthew Max Megan Melissa
+    Michael Michelle Mike Molly Nancy Nathan Nicholas Nicole Noah Oliver Olivia Oscar Patricia Patrick
+    Paul Peter Philip Rachel Raymond Rebecca Richard Robert Roger Ronald Rose Ruth Ryan Sam Samantha
+    Samuel Sarah Scott Sean Sharon Sid Simon Sophie Stephanie Stephen Steve Steven Susan Thomas Tim
+    Timothy Tom Tony Victor Victoria Walter Wendy William
 """.split()
 
 PLACES = """
@@ -78,10 +73,7 @@ VERBS = ["gave", "handed", "passed", "sent", "brought", "offered", "threw", "len
 # Every seventh pairing of opening and scene is held out, except those of the published prompts ("went to
 # the").
 _PAIRINGS = [
-    (opening, scene)
-    for scene in SCENES
-    if scene != "went to the"
-    for opening in CLAUSE_OPENINGS + SENTENCE_OPENINGS
+    (opening, scene) for scene in SCENES if scene != "went to the" for opening in CLAUSE_OPENINGS + SENTENCE_OPENINGS
 ]
 HELD_OUT_PAIRINGS = _PAIRINGS[3::7]
 
