@@ -16,8 +16,9 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
 
+# Two processes of one thread each: threads of several processes on the same cores wait for one another.
 test: $(VENV)/.workbook
-	$(BIN)/pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/.workbook
 	$(BIN)/ruff check .
