@@ -63,5 +63,36 @@ CLAIMS = [
     Claim("negative-heads-pattern", "pattern", NEGATIVE_HEADS, low=-0.7, high=-0.2),
 ]
 
+
+@dataclass(frozen=True)
+class AttentionClaim:
+    """A head gives more than half of its attention at one position to another, on average over the prompts.
+
+    `run` is clean or corrupted; the positions are those of the clean prompt, so that the corrupted prompt's right
+    answer stands at S1. No attention patterns were published, so that these claims are tested on ioi-mini alone.
+    """
+
+    tag: str
+    head: tuple[int, int]
+    run: str
+    looks_from: str
+    looks_at: str
+
+
+ATTENTION_CLAIMS = [
+    AttentionClaim("3.0-looks-at-the-duplicate", (3, 0), "clean", "S2", "S1"),
+    AttentionClaim("5.5-looks-after-the-duplicate", (5, 5), "clean", "S2", "S1+1"),
+    AttentionClaim("6.9-looks-after-the-duplicate", (6, 9), "clean", "S2", "S1+1"),
+    *(
+        AttentionClaim(f"{layer}.{head}-looks-at-S2-{run}", (layer, head), run, "END", "S2")
+        for layer, head in MIDDLE_HEADS
+        for run in ("clean", "corrupted")
+    ),
+    AttentionClaim("9.9-looks-at-IO", (9, 9), "clean", "END", "IO"),
+    AttentionClaim("9.9-looks-at-the-other-name-when-corrupted", (9, 9), "corrupted", "END", "S1"),
+    AttentionClaim("9.6-looks-at-IO", (9, 6), "clean", "END", "IO"),
+    AttentionClaim("10.0-looks-at-IO", (10, 0), "clean", "END", "IO"),
+]
+
 STRONGEST_BY_VALUE = set(MIDDLE_HEADS)
 """The four heads with the largest effect when their values are patched."""
