@@ -74,6 +74,9 @@ def assert_one_sentence(message: str, *words: str) -> None:
 
 # A GPT-2 of full size in a cache like the hub's
 
+# The prompts and answers of notebook 02's aside, which runs on gpt2-small only.
+HOUSES = ["The White House is where the president", "The Haunted House is where the ghosts"]
+
 
 def save_gpt2_tokenizer(folder: Path) -> None:
     """Write a byte-level BPE in the two files of GPT-2's own, in which every word of the prompts is one token."""
@@ -81,7 +84,7 @@ def save_gpt2_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=1, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(utils.PROMPTS, trainer)
+    tokenizer.train_from_iterator([*utils.PROMPTS, *HOUSES], trainer)
     tokenizer.model.save(str(folder))
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8")) | {BOS: GPT2_BOS_ID}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
@@ -213,6 +216,28 @@ def test_the_solutions_sweep_on_gpt2_small_equals_transformer_lens(gpt2_cache):
     assert facts["width"] == 768
     assert facts["shape"] == [12, 15]
     assert facts["effects"] > 0.8
+
+
+ASIDE_ON_THE_HOUSES = """
+import json, nbformat, utils
+from pathlib import Path
+from tests.notebooks import read_functions
+file = Path("solutions/activation_patching/02_residual_stream.ipynb")
+(aside,) = [cell.source for cell in nbformat.read(file, as_version=4).cells if cell.id == "knowledge"]
+shown = []
+utils.imshow = lambda tensor, **labels: shown.append([list(tensor.shape), len(labels["x"])])
+exec(aside, read_functions(file))
+print(json.dumps({"shown": shown}))
+"""
+
+
+def test_the_aside_on_the_two_houses_runs_on_gpt2_small(gpt2_cache):
+    facts, printed = run_python(
+        ASIDE_ON_THE_HOUSES, IOI_MODEL="gpt2-small", HF_HOME=str(gpt2_cache), HF_HUB_OFFLINE="1"
+    )
+    assert facts["shown"] == [[[3, 12, 7], 7]]
+    assert "president" in printed
+    assert "ghosts" in printed
 
 
 # No network, nothing in the cache
