@@ -48,7 +48,7 @@ CLAIMS = [
         "mlps-hardly-matter", "mlp_out", tuple((layer, pos) for layer in range(1, 12) for pos in range(15)), -0.15, 0.15
     ),
     Claim("early-heads", "z", EARLY_HEADS, low=0.08),
-    Claim("middle-heads", "z", MIDDLE_HEADS, low=0.08),
+    Claim("middle-heads-a-tenth-to-a-third", "z", MIDDLE_HEADS, low=0.09, high=0.36),
     Claim("9.9-writes-the-answer", "z", ((9, 9),), low=0.2),
     Claim("negative-heads", "z", NEGATIVE_HEADS, low=-0.7, high=-0.2),
     Claim("early-heads-query", "q", EARLY_HEADS, low=0.08),
