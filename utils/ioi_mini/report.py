@@ -32,6 +32,7 @@ BY_POSITION_BAR, ATTRIBUTION_BAR = 0.95, 0.9
 OTHER_PROMPTS_TOLERANCE = 0.1
 ATTENTION_BAR = 0.5
 NAME_MOVERS = [(9, 9), (9, 6), (10, 0)]
+TABLE_BEGINS, TABLE_ENDS = "<!-- figures -->", "<!-- end of figures -->"
 
 
 @dataclass
@@ -246,14 +247,16 @@ def attention_rows(measured: Measurement) -> list[Row]:
 
 
 def backup_rows(measured: Measurement) -> list[Row]:
-    """What is left without the name movers. Published for other prompts only, hence no bar."""
-    direct = sum(measured.head_attribution()[layer, head].item() for layer, head in NAME_MOVERS)
-    clean = measured.clean_diff.item()
-    left = measured.logit_diff_without(NAME_MOVERS)
-    return [
-        Row("logit difference without 9.9, 9.6, 10.0", f"{left:.2f} of {clean:.2f}"),
-        Row("  if no other head reacted", f"{clean - direct:.2f}"),
-    ]
+    """What is left without 9.9, and without all name movers. Published for other prompts only, hence no bar."""
+    rows = []
+    for heads in (NAME_MOVERS[:1], NAME_MOVERS):
+        direct = sum(measured.head_attribution()[layer, head].item() for layer, head in heads)
+        clean, left = measured.clean_diff.item(), measured.logit_diff_without(heads)
+        rows += [
+            Row(f"logit difference without {head_names(heads)}", f"{left:.2f} of {clean:.2f}"),
+            Row("  if no other head reacted", f"{clean - direct:.2f}"),
+        ]
+    return rows
 
 
 @torch.no_grad()
@@ -283,14 +286,36 @@ def print_table(rows: list[Row]) -> None:
         print(f"{row.figure:<48} {row.value:>26}  {row.bar:<26} {marks[row.passed]}".rstrip())
 
 
+def card_table(rows: list[Row]) -> str:
+    """Return the rows that have a bar as the table of the model card."""
+    marks = {True: "yes", False: "**no**"}
+    lines = ["| figure | value | bar | cleared |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {row.figure} | {row.value} | {row.bar} | {marks[row.passed]} |" for row in rows if row.passed is not None
+    ]
+    return "\n".join(lines)
+
+
+def write_card(card: Path, rows: list[Row]) -> None:
+    """Put the table between the card's two marks, so that its figures are measured ones."""
+    before, rest = card.read_text(encoding="utf-8").split(TABLE_BEGINS)
+    _, after = rest.split(TABLE_ENDS)
+    text = f"{before}{TABLE_BEGINS}\n{card_table(rows)}\n{TABLE_ENDS}{after}"
+    card.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare ioi-mini with the published gpt2-small results.")
     parser.add_argument("folder", type=Path, nargs="?", default=MODEL_FOLDER)
+    parser.add_argument("--write-card", action="store_true", help="put the figures into the folder's README.md")
+    options = parser.parse_args()
     # a local folder needs nothing from the hub
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch.set_num_threads(1)  # see train.py
-    rows = report_rows(parser.parse_args().folder)
+    rows = report_rows(options.folder)
     print_table(rows)
+    if options.write_card:
+        write_card(options.folder / "README.md", rows)
     missed = [row.figure for row in rows if row.passed is False]
     print(f"\n{len(missed)} bars missed" + (": " + "; ".join(missed) if missed else ""))
     sys.exit(1 if missed else 0)
