@@ -1,0 +1,230 @@
+"""A sweep, from four arguments to a map: see the package's docstring for the idea."""
+
+import contextlib
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities import get_act_name
+
+from utils.models import DEFAULT_THREADS
+from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
+from utils.sweeps.patches import (
+    AFTER_MLP,
+    BEFORE_ATTENTION,
+    BEFORE_MLP,
+    HEAD_COMPONENTS,
+    Patch,
+    Runs,
+    list_patches,
+    patched_residuals,
+)
+
+Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
+
+# As many positions, of all runs and prompts of a batch together, make matrix products fast. More would be slower: the
+# activations would leave the processor's caches, and fresh memory costs time.
+ENOUGH_POSITIONS = 2048
+BYTES_OF_LOGITS = 24 * 2**20
+# A bound for models larger than gpt2-small and for long prompts; gpt2-small's batches stay well below.
+DEFAULT_MEMORY = 256 * 2**20
+SECONDS_WITHOUT_A_BAR = 2.0
+END = slice(-1, None)
+EVERYWHERE = slice(None)
+
+
+@torch.no_grad()
+def sweep(
+    components: tuple[str, ...],
+    by_position: bool,
+    model: TransformerBridge,
+    corrupted_tokens: Int[Tensor, "batch pos"],
+    clean_cache: ActivationCache,
+    patching_metric: Metric,
+    all_positions: bool = False,
+    max_memory: int = DEFAULT_MEMORY,
+    progress: bool = True,
+) -> Float[Tensor, "component layer *cell"]:
+    """The metric of every patched run of `components`: at each position, or in each head, or in each head by position.
+
+    The options are those of `SweepOptions` in the package. Raises `SweepError` for a model that the arithmetic does
+    not fit, and for a metric that reads more logits than it is given.
+    """
+    refuse_other_models(model)
+    logits, corrupted = _corrupted_run(model, corrupted_tokens, components)
+    runs = Runs(clean_cache, corrupted)
+    metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions)
+    result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
+    patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
+    with _all_threads(), _progress_bar(len(patches), progress) as bar:
+        walker = _Walker(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
+        for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
+            for patch, patched_logits in walker.run(batch, max_memory):
+                result[patch.cell] = metric(patched_logits)
+            bar.update(len(batch))
+    return result
+
+
+class _Walker:
+    """Runs patched runs through the layers, from the first change each of them makes."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        runs: Runs,
+        logits: Float[Tensor, "batch pos d_vocab"],
+        wanted: slice,
+        tokens: Int[Tensor, "token"] | None,
+    ) -> None:
+        self.runs = runs
+        self.blocks, self.unembedding = read_weights(model)
+        self.wanted = wanted
+        self.tokens = tokens
+        refuse_other_arithmetic(self.blocks, self.unembedding, runs.unpatched("resid_pre", 0), logits)
+
+    def run(
+        self, patches: list[Patch], max_memory: int
+    ) -> Iterator[tuple[Patch, Float[Tensor, "batch wanted_pos token"]]]:
+        """Yield each patch with the logits of its run, for patches that start at the same position."""
+        residual = self._walk(patches)
+        bytes_of_logits = residual[0, ..., 0].numel() * self.unembedding.W_U.shape[1] * residual.element_size()
+        # A quarter, for the metric makes tensors of this size too.
+        at_once = max(1, min(max_memory // 4, BYTES_OF_LOGITS) // bytes_of_logits)
+        for first in range(0, len(patches), at_once):
+            several = slice(first, first + at_once)
+            yield from zip(patches[several], self.unembedding(residual[several], self.tokens), strict=True)
+
+    def _walk(self, patches: list[Patch]) -> Float[Tensor, "patch batch wanted_pos d_model"]:
+        """The last residual stream of patched runs that start at the same position, in order of layers and places.
+
+        The batch grows on the way: a run joins it at the layer and place of its patch, for up to there it is the
+        corrupted run.
+        """
+        joining = defaultdict(list)
+        for patch in patches:
+            joining[patch.layer, patch.place].append(patch)
+        earlier = slice(patches[0].start)
+        residual = self.runs.unpatched("resid_pre", 0)[:0]  # no runs yet
+        for layer, block in enumerate(self.blocks):
+            # After the last layer's keys and values have been read, only the wanted positions matter.
+            wanted = self.wanted if layer == len(self.blocks) - 1 else EVERYWHERE
+            residual = self._join(residual, block, joining[layer, BEFORE_ATTENTION], EVERYWHERE)
+            if len(residual):
+                earlier_keys, earlier_values = (self.runs.unpatched(name, layer)[:, earlier] for name in "kv")
+                residual = block.attention(residual, earlier_keys, earlier_values, wanted)
+            residual = self._join(residual, block, joining[layer, BEFORE_MLP], wanted)
+            if len(residual):
+                residual = block.mlp(residual)
+            residual = self._join(residual, block, joining[layer, AFTER_MLP], wanted)
+        return residual.unflatten(0, (len(patches), -1))
+
+    def _join(
+        self, residual: Float[Tensor, "row pos d_model"], block: Block, patches: list[Patch], wanted: slice
+    ) -> Float[Tensor, "more_rows pos d_model"]:
+        """Append the runs whose patch is here."""
+        joining = [new[:, :, wanted].flatten(0, 1) for new in patched_residuals(self.runs, block, patches)]
+        return torch.cat(([residual] if len(residual) else []) + joining) if joining else residual
+
+
+class _MetricOfPatchedRuns:
+    """The caller's metric, given logits of the usual shape of which only what it reads is filled in.
+
+    That is the last position, or all with `all_positions`; of the last position, it is the tokens in the metric's
+    attribute `tokens_read` if it has one. The rest holds NaN, so that a metric which reads more gives NaN, and is
+    refused, instead of a wrong number.
+    """
+
+    def __init__(
+        self, metric: Metric, corrupted_logits: Float[Tensor, "batch pos d_vocab"], all_positions: bool
+    ) -> None:
+        self.metric = metric
+        self.all_positions = all_positions
+        tokens = None if all_positions else getattr(metric, "tokens_read", None)
+        self.tokens = None if tokens is None else torch.as_tensor(tokens).unique().to(corrupted_logits.device)
+        self.buffer = corrupted_logits if all_positions else torch.full_like(corrupted_logits, torch.nan)
+        self.of_corrupted_run = self._call(corrupted_logits.clone())
+        at_end = corrupted_logits[:, END] if self.tokens is None else corrupted_logits[:, END, self.tokens]
+        if not torch.allclose(self(at_end), self.of_corrupted_run, equal_nan=True):
+            raise SweepError(
+                "This patching_metric reads more of the logits than the last position (or than the tokens in its "
+                "attribute tokens_read): call the sweep with all_positions=True, which computes all of them."
+            )
+
+    def __call__(self, logits: Float[Tensor, "batch wanted_pos token"]) -> Float[Tensor, ""]:
+        full = self.buffer.clone() if self.all_positions else self.buffer
+        wanted_positions = full[:, -logits.shape[1] :]
+        wanted_positions[..., EVERYWHERE if self.tokens is None else self.tokens] = logits
+        return self._call(full)
+
+    def _call(self, logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+        value = torch.as_tensor(self.metric(logits))
+        if value.dim():
+            raise SweepError(
+                f"The patching_metric returns a tensor of shape {list(value.shape)}, but a map has one number for each "
+                "patched run: return a scalar, such as the mean over the prompts."
+            )
+        return value.float()  # a metric may also count
+
+
+def _corrupted_run(
+    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], components: tuple[str, ...]
+) -> tuple[Float[Tensor, "batch pos d_vocab"], ActivationCache]:
+    """The logits of the corrupted run, and those of its activations that the sweep needs."""
+    needed = {"resid_pre", "resid_mid", "k", "v", *components}
+    if set(components) & set(HEAD_COMPONENTS):
+        needed |= {"q", "z"}
+    names = {get_act_name(component, layer) for component in needed for layer in range(model.cfg.n_layers)}
+    return model.run_with_cache(tokens, names_filter=lambda name: name in names)
+
+
+def _empty_map(model: TransformerBridge, components: tuple[str, ...], by_position: bool, logits: Tensor) -> Tensor:
+    positions = [logits.shape[1]] if by_position else []
+    heads = [model.cfg.n_heads] if components[0] in HEAD_COMPONENTS else []
+    return torch.empty(len(components), model.cfg.n_layers, *positions, *heads, device=logits.device)
+
+
+def _batches(
+    patches: list[Patch], model: TransformerBridge, shape: tuple[int, int], max_memory: int
+) -> Iterator[list[Patch]]:
+    """Patches that start at the same position, in order of layers and places, as many at once as memory allows."""
+    batch, n_positions = shape
+    ordered = sorted(patches, key=lambda patch: (patch.start, patch.layer, patch.place))
+    for start, group in groupby(ordered, lambda patch: patch.start):
+        together = list(group)
+        enough = -(-ENOUGH_POSITIONS // (batch * (n_positions - start)))
+        at_once = max(1, min(enough, max_memory // (batch * _bytes_of_a_prompt(model, n_positions, start))))
+        for first in range(0, len(together), at_once):
+            yield together[first : first + at_once]
+
+
+def _bytes_of_a_prompt(model: TransformerBridge, n_positions: int, start: int) -> int:
+    """What the largest tensors of a layer take for one prompt of one patched run."""
+    cfg = model.cfg
+    changed = n_positions - start
+    d_attention = cfg.n_heads * cfg.d_head
+    in_attention = 3 * d_attention * changed + 3 * d_attention * n_positions + cfg.n_heads * changed * n_positions
+    in_mlp = 2 * cfg.d_mlp * changed
+    return 4 * (3 * cfg.d_model * changed + max(in_attention, in_mlp))
+
+
+@contextlib.contextmanager
+def _all_threads() -> Iterator[None]:
+    """Use every thread: for a small model `load_model` keeps to one, but here even its batches are large."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(DEFAULT_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _progress_bar(total: int, wanted: bool) -> tqdm:
+    """A bar for work that takes a while, on stdout: nbgrader takes anything on stderr for a failure."""
+    return tqdm(total=total, disable=not wanted, delay=SECONDS_WITHOUT_A_BAR, file=sys.stdout, unit="run")
