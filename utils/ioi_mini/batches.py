@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from .published import published_answers, published_prompts
+from utils.ioi import ANSWERS, PROMPTS
+
 from .tokenizer import BOS
 from .words import NAMES, sample_sentence
 
@@ -88,11 +89,10 @@ class BatchMaker:
 
     def published_pairs(self) -> Batch:
         """Return the 8 published prompts, each followed by its corruption: 16 rows."""
-        prompts, answers = published_prompts(), published_answers()
-        order = [row for clean in range(len(prompts)) for row in (clean, clean ^ 1)]
-        texts = [prompts[row] for row in order]
-        names = [tuple(name.strip() for name in answers[row]) for row in order]
-        subjects = [answers[row][1].strip() for row in order]
+        order = [row for clean in range(len(PROMPTS)) for row in (clean, clean ^ 1)]
+        texts = [PROMPTS[row] for row in order]
+        names = [tuple(name.strip() for name in ANSWERS[row]) for row in order]
+        subjects = [ANSWERS[row][1].strip() for row in order]
         return self._batch(texts, names, subjects)
 
     def _batch(self, texts: list[str], names: list[tuple[str, str]], subjects: list[str]) -> Batch:

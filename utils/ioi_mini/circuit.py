@@ -11,16 +11,16 @@ from itertools import accumulate
 N_LAYERS, N_HEADS, D_HEAD, D_MLP = 12, 12, 16, 96
 
 SUBSPACE_SIZES = {
-    "token": 32,  # the embedding
+    "token": 16,  # the embedding
     "position": 12,  # the position embedding
-    "mlp0_token": 32,  # the token once more, written by MLP0: "extended embedding", read by all later heads
+    "mlp0_token": 16,  # the token once more, written by MLP0: "extended embedding", read by all later heads
     "previous": 16,  # the token before this one
-    "duplicate": 24,  # this token came before, and where
-    "inhibition": 24,  # at END: which name is the repeated one
-    "output": 32,  # what the unembedding reads
-    "cue": 12,  # what the name movers say to the negative heads only
+    "duplicate": 40,  # this token came before, and where
+    "inhibition": 40,  # at END: which name is the repeated one
+    "output": 16,  # what the unembedding reads
+    "cue": 16,  # what the name movers say to the negative heads only
     "sink": 1,  # set at BOS only: where a head looks when it has nothing to do
-    "free": 7,  # for the heads and MLPs outside the circuit
+    "free": 19,  # for the heads and MLPs outside the circuit
 }
 D_MODEL = sum(SUBSPACE_SIZES.values())
 

@@ -12,15 +12,20 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .circuit import D_HEAD, D_MLP, D_MODEL, HEADS, MLPS, N_HEADS, N_LAYERS, ROLES, SUBSPACES
+from .circuit import D_HEAD, D_MLP, D_MODEL, HEADS, MLPS, N_HEADS, N_LAYERS, ROLES, SUBSPACE_SIZES, SUBSPACES
 from .tokenizer import MAX_POSITIONS
 
 LAYER_NORM_EPS = 1e-5
 SINK_VALUE = 12.0
 NOISE_VALUE_SCALE = 0.07
 
+Cache = dict[tuple[str, int], Tensor]
 # An edit is called with (component, layer, activation) and returns the activation to go on with.
 Edit = Callable[[str, int, Tensor], Tensor]
+
+
+def no_edit(component: str, layer: int, activation: Tensor) -> Tensor:
+    return activation
 
 
 def subspace_mask(names: str) -> Float[Tensor, " d_model"]:
@@ -77,7 +82,9 @@ class MaskedModel(nn.Module):
         return self.weights[name.replace(".", "_")]
 
     def _add_embeddings(self) -> None:
-        self._add("W_E", torch.randn(self.d_vocab, D_MODEL), subspace_mask("token"))
+        # words of equal length, so that none is copied or recognised more easily than another
+        words = F.normalize(torch.randn(self.d_vocab, D_MODEL) * subspace_mask("token"), dim=-1)
+        self._add("W_E", SUBSPACE_SIZES["token"] ** 0.5 * words, subspace_mask("token"))
         position_mask = subspace_mask("position").repeat(MAX_POSITIONS, 1)
         position_mask[0] = subspace_mask("sink")
         self._add("W_pos", position_embedding(), position_mask)
@@ -116,38 +123,39 @@ class MaskedModel(nn.Module):
             if gradient is not None:
                 gradient.mul_(mask)
 
-    def forward(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        edit: Edit | None = None,
-        logits_at: Int[Tensor, " batch"] | None = None,
-    ) -> tuple[Float[Tensor, "batch pos d_vocab"], dict[tuple[str, int], Tensor]]:
+    def forward(self, tokens: Int[Tensor, "batch pos"]) -> tuple[Float[Tensor, "batch pos d_vocab"], Cache]:
         """Return the logits and a cache {(component, layer): activation}.
-
-        With `logits_at`, the logits of that one position a row, [batch d_vocab], which is much less work.
 
         Components: q, k, v, z [batch head pos d_head], pattern [batch head query key], resid_pre, attn_out, mlp_out
         [batch pos d_model], and final [batch pos d_model], the residual stream before the last LayerNorm.
         `heads[layer]` says which head an index means.
         """
-        edit = edit or (lambda component, layer, activation: activation)
         cache = {}
         residual = self.weight("W_E")[tokens] + self.weight("W_pos")[: tokens.shape[1]]
         for layer in range(N_LAYERS):
-            residual = cache["resid_pre", layer] = edit("resid_pre", layer, residual)
-            if self.heads[layer]:
-                attn_out = self._attention(layer, residual, edit, cache)
-                cache["attn_out", layer] = edit("attn_out", layer, attn_out)
-                residual = residual + cache["attn_out", layer]
-            if layer in self.mlps:
-                cache["mlp_out", layer] = edit("mlp_out", layer, self._mlp(layer, residual))
-                residual = residual + cache["mlp_out", layer]
+            residual = self.run_block(layer, residual, cache)
         cache["final", N_LAYERS] = residual
-        if logits_at is not None:
-            residual = residual[torch.arange(len(tokens)), logits_at]
-        return layer_norm(residual) @ self.weight("W_U").T, cache
+        return self.unembed(residual), cache
 
-    def _attention(self, layer: int, residual: Tensor, edit: Edit, cache: dict) -> Float[Tensor, "batch pos d_model"]:
+    def run_block(
+        self, layer: int, residual: Float[Tensor, "batch pos d_model"], cache: Cache, edit: Edit = no_edit
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Return the residual stream after a block; `edit` may replace any activation, `cache` keeps them all."""
+        residual = cache["resid_pre", layer] = edit("resid_pre", layer, residual)
+        if self.heads[layer]:
+            attn_out = self._attention(layer, residual, edit, cache)
+            cache["attn_out", layer] = edit("attn_out", layer, attn_out)
+            residual = residual + cache["attn_out", layer]
+        if layer in self.mlps:
+            cache["mlp_out", layer] = edit("mlp_out", layer, self.run_mlp(layer, residual))
+            residual = residual + cache["mlp_out", layer]
+        return residual
+
+    def unembed(self, residual: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_vocab"]:
+        """Return the logits of a residual stream that has passed all blocks."""
+        return layer_norm(residual) @ self.weight("W_U").T
+
+    def _attention(self, layer: int, residual: Tensor, edit: Edit, cache: Cache) -> Float[Tensor, "batch pos d_model"]:
         n_batch, n_pos, _ = residual.shape
         n_heads = len(self.heads[layer])
         weight = torch.cat([self.weight(f"{layer}.W_{letter}") for letter in "QKV"])
@@ -163,7 +171,8 @@ class MaskedModel(nn.Module):
         cache.update({("pattern", layer): pattern, ("z", layer): z})
         return z.transpose(1, 2).flatten(2) @ self.weight(f"{layer}.W_O").flatten(0, 1)
 
-    def _mlp(self, layer: int, residual: Tensor) -> Float[Tensor, "batch pos d_model"]:
+    def run_mlp(self, layer: int, residual: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        """Return what an MLP adds to the residual stream that it reads."""
         hidden = layer_norm(residual) @ self.weight(f"{layer}.W_in") + self.weight(f"{layer}.b_in")
         active = F.gelu(hidden, approximate="tanh")
         return active @ self.weight(f"{layer}.W_out") + self.weight(f"{layer}.b_out")

@@ -14,20 +14,31 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformer_lens import TransformerBridge
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
-from . import published
+from utils.ioi import PROMPTS, IOIData, load_ioi
+from utils.models import IOI_MINI_FOLDER, load_model
+from utils.published import published_attribution, published_map, published_map_by_position, published_results
+
 from .circuit import HEADS
-from .measure import Measurement, PromptSet, load_bridge, prompt_set
+from .measure import Measurement
 from .words import NAMES, OBJECTS, PLACES, sample_sentence
 
-MODEL_FOLDER = Path(__file__).parent / "model"
 OTHER_PROMPTS_SEED, RANDOM_PROMPTS_SEED = 7, 5
 N_RANDOM_PROMPTS = 2000
 MAX_MEGABYTES = 6.0
 
-BLOCK_BARS = {"resid_pre": 0.995, "attn_out": 0.98, "mlp_out": 0.98}
-HEAD_BARS = {"z": 0.98, "q": 0.98, "k": 0.85, "v": 0.97, "pattern": 0.98}
+MAP_BARS = {
+    "resid_pre": 0.995,
+    "attn_out": 0.98,
+    "mlp_out": 0.98,
+    "z": 0.98,
+    "q": 0.98,
+    "k": 0.85,
+    "v": 0.97,
+    "pattern": 0.98,
+}
 BY_POSITION_BAR, ATTRIBUTION_BAR = 0.95, 0.9
 OTHER_PROMPTS_TOLERANCE = 0.1
 ATTENTION_BAR = 0.5
@@ -49,11 +60,15 @@ def at_least(figure: str, value: float, bar: float) -> Row:
     return Row(figure, f"{value:.3f}", f">= {bar}", value >= bar)
 
 
+def at_most(figure: str, value: float, bar: float) -> Row:
+    return Row(figure, f"{value:.3f}", f"<= {bar}", value <= bar)
+
+
 def more_than(figure: str, value: float, bar: float) -> Row:
     return Row(figure, f"{value:.3f}", f"> {bar}", value > bar)
 
 
-def correlation(ours: torch.Tensor, theirs) -> float:
+def correlation(ours: Tensor, theirs: Tensor) -> float:
     """Return the Pearson correlation over all cells of two maps."""
     pair = torch.stack([ours.flatten().double(), torch.as_tensor(theirs).flatten().double()])
     return torch.corrcoef(pair)[0, 1].item()
@@ -70,7 +85,7 @@ def strongest(effects, count: int) -> set[tuple[int, int]]:
     return {divmod(index, len(effects[0])) for index in indices}
 
 
-def other_prompts(model: TransformerBridge) -> PromptSet:
+def other_prompts(model: TransformerBridge) -> IOIData:
     """Return 8 prompts laid out like the published ones, with name pairs and templates never trained on."""
     rng = random.Random(OTHER_PROMPTS_SEED)
     prompts, answers = [], []
@@ -82,14 +97,13 @@ def other_prompts(model: TransformerBridge) -> PromptSet:
             prompts += pair
             first, second = (" " + name for name in sentence.names)
             answers += [(second, first), (first, second)]
-    return prompt_set(model, prompts, answers)
+    return load_ioi(model, prompts, answers)
 
 
 def vocabulary_rows(model: TransformerBridge, folder: Path) -> list[Row]:
     """Tokenizer and size."""
-    prompts = published.published_prompts()
-    same_split = model.to_str_tokens(prompts[0]) == published.published_results()["str_tokens_prompt_0"]
-    tokens = model.to_tokens(prompts, prepend_bos=True)
+    same_split = model.to_str_tokens(PROMPTS[0]) == published_results()["str_tokens_prompt_0"]
+    tokens = model.to_tokens(PROMPTS, prepend_bos=True)
     shape, n_bos = tuple(tokens.shape), (tokens == model.tokenizer.bos_token_id).sum(-1).unique().tolist()
     rows = [
         Row("tokens of prompt 0", "as GPT-2's" if same_split else "different", "as GPT-2's", same_split),
@@ -110,9 +124,9 @@ def vocabulary_rows(model: TransformerBridge, folder: Path) -> list[Row]:
 
 def behaviour_rows(measured: Measurement) -> list[Row]:
     """Logit differences and top tokens on the 8 prompts."""
-    clean, corrupted = measured.clean_diff.item(), measured.corrupted_diff.item()
-    diffs = measured.prompts.logit_diff(measured.clean_logits)
-    on_top = (measured.clean_logits[:, -1].argmax(-1) == measured.prompts.answer_tokens[:, 0]).sum().item()
+    diffs = measured.clean_diffs
+    clean, corrupted = diffs.mean().item(), measured.corrupted_diffs.mean().item()
+    on_top = (measured.clean_logits[:, -1].argmax(-1) == measured.data.answer_tokens[:, 0]).sum().item()
     return [
         Row("clean logit difference", f"{clean:.3f}", "3.0 to 4.2", 3.0 <= clean <= 4.2),
         Row(
@@ -147,38 +161,24 @@ def accuracy_rows(model: TransformerBridge) -> list[Row]:
     return rows + [at_least(f"  of them {order}", sum(hits[order]) / len(hits[order]), 0.97) for order in sorted(hits)]
 
 
-def map_rows(measured: Measurement, other: Measurement) -> list[Row]:
+def map_rows(ours: dict[str, Tensor], on_other: dict[str, Tensor]) -> list[Row]:
     """Correlation with the published maps, and how far the maps move on 8 other prompts."""
     rows, other_rows = [], []
-
-    def compare(name: str, ours, on_other, theirs, bar: float) -> None:
-        rows.append(at_least(f"{name}: correlation", correlation(ours, theirs), bar))
-        largest = (ours - torch.as_tensor(theirs)).abs().max().item()
-        rows.append(Row(f"{name}: largest difference", f"{largest:.3f}"))
-        other_rows.append(Row(f"{name}: correlation, other prompts", f"{correlation(on_other, theirs):.3f}"))
-        moved = (ours - on_other).abs().max().item()
-        other_rows.append(
-            Row(
-                f"{name}: largest move, other prompts",
-                f"{moved:.3f}",
-                f"<= {OTHER_PROMPTS_TOLERANCE}",
-                moved <= OTHER_PROMPTS_TOLERANCE,
-            )
-        )
-
-    ours, on_other = measured.block_maps(), other.block_maps()
-    for index, (name, bar) in enumerate(BLOCK_BARS.items()):
-        compare(name, ours[index], on_other[index], published.block_map(name), bar)
-    for name, bar in HEAD_BARS.items():
-        compare(name, measured.head_map(name), other.head_map(name), published.head_map(name), bar)
+    for name, bar in MAP_BARS.items():
+        theirs = published_map(name)
+        rows.append(at_least(f"{name}: correlation", correlation(ours[name], theirs), bar))
+        rows.append(Row(f"{name}: largest difference", f"{(ours[name] - theirs).abs().max():.3f}"))
+        other_rows.append(Row(f"{name}: correlation, other prompts", f"{correlation(on_other[name], theirs):.3f}"))
+        moved = (ours[name] - on_other[name]).abs().max().item()
+        other_rows.append(at_most(f"{name}: largest move, other prompts", moved, OTHER_PROMPTS_TOLERANCE))
     return rows + other_rows
 
 
 def by_position_rows(measured: Measurement) -> list[Row]:
     """Correlation with the published head-by-position maps."""
     rows = []
-    for name in HEAD_BARS:
-        value = correlation(measured.head_by_position_map(name), published.head_by_position_map(name))
+    for name, ours in measured.maps_by_position().items():
+        value = correlation(ours, published_map_by_position(name))
         figure = f"{name} by position: correlation"
         rows.append(Row(figure, f"{value:.3f}") if name == "k" else at_least(figure, value, BY_POSITION_BAR))
     return rows
@@ -186,7 +186,7 @@ def by_position_rows(measured: Measurement) -> list[Row]:
 
 def attribution_rows(measured: Measurement, other: Measurement) -> list[Row]:
     """Direct logit attribution of the heads."""
-    theirs = published.head_attribution()
+    theirs = published_attribution()
     ours = measured.head_attribution()
     shown = ", ".join(f"{layer}.{head} {ours[layer, head]:.2f}" for layer, head in [*NAME_MOVERS, (10, 7), (11, 10)])
     return [
@@ -203,10 +203,9 @@ def same_heads(figure: str, ours: set, theirs: set) -> Row:
     return Row(figure, head_names(ours), head_names(theirs), ours == theirs)
 
 
-def head_rows(measured: Measurement) -> list[Row]:
+def head_rows(maps: dict[str, Tensor]) -> list[Row]:
     """The strongest heads, and the heads that should not matter."""
-    ours, theirs = measured.head_map("z"), published.head_map("z")
-    values, published_values = measured.head_map("v"), published.head_map("v")
+    ours, theirs = maps["z"], published_map("z")
     outside = torch.ones_like(ours, dtype=torch.bool)
     for layer, head in HEADS:
         outside[layer, head] = False
@@ -214,7 +213,7 @@ def head_rows(measured: Measurement) -> list[Row]:
     return [
         same_heads("z: six strongest", strongest(ours, 6), strongest(theirs, 6)),
         same_heads("z: two most negative", strongest(ours, -2), strongest(theirs, -2)),
-        same_heads("v: four strongest", strongest(values, 4), strongest(published_values, 4)),
+        same_heads("v: four strongest", strongest(maps["v"], 4), strongest(published_map("v"), 4)),
         Row("z of the other heads: mean, largest", f"{effects.mean():.4f}, {effects.max():.4f}"),
         Row(
             "z of the other heads: exactly 0",
@@ -227,22 +226,16 @@ def head_rows(measured: Measurement) -> list[Row]:
 
 def attention_rows(measured: Measurement) -> list[Row]:
     """Clean attention of the circuit's heads."""
-    s2, end = measured.prompts.s2, measured.prompts.tokens.shape[1] - 1
-    io, s1 = measured.prompts.mentions(0), measured.prompts.mentions(1)
-    looks = [
-        ((3, 0), "S2", s2, "S1", s1),
-        ((5, 5), "S2", s2, "S1+1", s1 + 1),
-        ((6, 9), "S2", s2, "S1+1", s1 + 1),
-    ]
-    looks += [(head, "END", end, "S2", torch.full_like(s1, s2)) for head in [(7, 3), (7, 9), (8, 6), (8, 10)]]
-    looks += [(head, "END", end, "IO", io) for head in NAME_MOVERS]
+    looks = [((3, 0), "S2", "S1"), ((5, 5), "S2", "S1+1"), ((6, 9), "S2", "S1+1")]
+    looks += [(head, "END", "S2") for head in [(7, 3), (7, 9), (8, 6), (8, 10)]]
+    looks += [(head, "END", "IO") for head in NAME_MOVERS]
     return [
         more_than(
             f"{layer}.{head} looks from {source} to {target}",
-            measured.attention(layer, head, query, keys),
+            measured.attention(layer, head, source, target),
             ATTENTION_BAR,
         )
-        for (layer, head), source, query, target, keys in looks
+        for (layer, head), source, target in looks
     ]
 
 
@@ -251,7 +244,7 @@ def backup_rows(measured: Measurement) -> list[Row]:
     rows = []
     for heads in (NAME_MOVERS[:1], NAME_MOVERS):
         direct = sum(measured.head_attribution()[layer, head].item() for layer, head in heads)
-        clean, left = measured.clean_diff.item(), measured.logit_diff_without(heads)
+        clean, left = measured.clean_diffs.mean().item(), measured.logit_diff_without(heads)
         rows += [
             Row(f"logit difference without {head_names(heads)}", f"{left:.2f} of {clean:.2f}"),
             Row("  if no other head reacted", f"{clean - direct:.2f}"),
@@ -262,17 +255,18 @@ def backup_rows(measured: Measurement) -> list[Row]:
 @torch.no_grad()
 def report_rows(folder: Path) -> list[Row]:
     """Return the whole report."""
-    model = load_bridge(folder)
-    measured = Measurement(model, prompt_set(model, published.published_prompts(), published.published_answers()))
+    model = load_model(folder, device="cpu")
+    measured = Measurement(model, load_ioi(model))
     other = Measurement(model, other_prompts(model))
+    maps = measured.maps()
     sections = [
         partial(vocabulary_rows, model, folder),
         partial(behaviour_rows, measured),
         partial(accuracy_rows, model),
-        partial(map_rows, measured, other),
+        partial(map_rows, maps, other.maps()),
         partial(by_position_rows, measured),
         partial(attribution_rows, measured, other),
-        partial(head_rows, measured),
+        partial(head_rows, maps),
         partial(attention_rows, measured),
         partial(backup_rows, measured),
     ]
@@ -306,7 +300,7 @@ def write_card(card: Path, rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare ioi-mini with the published gpt2-small results.")
-    parser.add_argument("folder", type=Path, nargs="?", default=MODEL_FOLDER)
+    parser.add_argument("folder", type=Path, nargs="?", default=IOI_MINI_FOLDER)
     parser.add_argument("--write-card", action="store_true", help="put the figures into the folder's README.md")
     options = parser.parse_args()
     # a local folder needs nothing from the hub

@@ -9,7 +9,8 @@ import random
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .published import published_prompts
+from utils.ioi import PROMPTS
+
 from .words import NAMES, OBJECTS, PLACES, sample_sentence
 
 BOS = "<|endoftext|>"
@@ -22,7 +23,7 @@ def _corpus() -> list[str]:
     sentences = [sample_sentence(rng, held_out=number % 2 == 0) for number in range(6000)]
     texts = [sentence.text(sentence.names[0]) for sentence in sentences]
     words = [" " + word for word in NAMES + PLACES + OBJECTS]
-    return texts + 4 * words + published_prompts()
+    return texts + 4 * words + PROMPTS
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
