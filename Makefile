@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint release demo preview model model-report verify-gpt2
+.PHONY: lab test lint bench mutations bank release demo preview model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -23,6 +23,17 @@ test: $(VENV)/.workbook
 lint: $(VENV)/.workbook
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The fast sweeps beside transformer_lens.patching's, written to bench/results.md; on an otherwise idle machine.
+bench: $(VENV)/.workbook
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# The checks tried on mutants of the solutions, in about 4 minutes, and on all answers of the bank, in about 20.
+mutations: $(VENV)/.workbook
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.mutations
+
+bank: $(VENV)/.workbook
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.bank
 
 release: $(VENV)/.workbook
 	$(BIN)/nbgrader generate_assignment $(COURSE) --create --force

@@ -1,6 +1,9 @@
 """The checks: `import tests` in a notebook, then `tests.test_NAME(NAME)` after each exercise."""
 
-from tests import hidden
+import sys
+
+from tests import checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny
+from tests.conduct import keep_originals
 from tests.test_01_ioi_metric import test_ioi_metric
 from tests.test_02_residual_stream import (
     test_get_act_patch_block_every,
@@ -9,6 +12,8 @@ from tests.test_02_residual_stream import (
 )
 from tests.test_03_attention_heads import test_get_act_patch_attn_head_out_all_pos, test_patch_head_vector
 from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_pos_every, test_patch_attn_patterns
+from tests.test_04_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
+from tests.test_05_circuit import test_my_circuit
 
 __all__ = [
     "hidden",
@@ -16,8 +21,13 @@ __all__ = [
     "test_get_act_patch_attn_head_out_all_pos",
     "test_get_act_patch_block_every",
     "test_get_act_patch_resid_pre",
+    "test_get_act_patch_resid_pre_fast",
     "test_ioi_metric",
+    "test_my_circuit",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
+    "test_run_from_layer",
 ]
+
+keep_originals(sys.modules[__name__], checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny)

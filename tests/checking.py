@@ -10,13 +10,14 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
+
+from tests.conduct import SETTINGS, calls_followed, put_back_originals
 
 SHOWN = 3
 """How many differing entries a message names."""
@@ -59,6 +60,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     def run(*position: Callable, **keyword: Callable) -> None:
         # A notebook gives the function by position, pytest by keyword.
         (function,) = (*position, *keyword.values())
+        put_back_originals()
         with contextlib.redirect_stderr(sys.stdout):
             if not callable(function):
                 raise CheckFailed(
@@ -71,39 +73,63 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
 
 
 @contextlib.contextmanager
-def _same_grad_mode(name: str) -> Iterator[None]:
-    """Refuse a function that leaves gradients switched on or off, and switch them back."""
-    before = torch.is_grad_enabled()
+def _same_settings(name: str) -> Iterator[None]:
+    """Refuse a function that leaves one of torch's settings changed, and set it back."""
+    before = [setting.get() for setting in SETTINGS]
+    changed = []
     try:
         yield
-        after = torch.is_grad_enabled()
     finally:
-        torch.set_grad_enabled(before)
-    if after != before:
+        for setting, value in zip(SETTINGS, before, strict=True):
+            if setting.get() != value:
+                changed.append((setting, value, setting.get()))
+                setting.set(value)
+    if changed:
+        setting, value, now = changed[0]
         raise CheckFailed(
-            f"{name} leaves the grad mode as it was",
-            f"torch.is_grad_enabled() stays {before}",
-            f"it is {after}",
-            "torch.set_grad_enabled lasts; `with torch.no_grad():` ends with its block",
+            f"{name} leaves torch's {setting.name} as it was", f"{setting.name} {value}", f"{now}", setting.hint
+        )
+
+
+@contextlib.contextmanager
+def _own_work(name: str) -> Iterator[None]:
+    """Refuse a function that lets another's code do the exercise's work."""
+    with calls_followed() as calls:
+        yield
+    if not calls.followed:
+        raise CheckFailed(
+            f"{name} does its own patching",
+            "calls that the check can follow",
+            "sys.setprofile was used, and from there on the check could not follow",
+            "run the check without a profiler of your own",
+        )
+    if calls.borrowed_from:
+        raise CheckFailed(
+            f"{name} does its own patching",
+            "runs of the model with your own hook function",
+            f"it called a function of {', '.join(sorted(calls.borrowed_from))}",
+            "loop over the entries and call model.run_with_hooks for each",
         )
 
 
 def call(function: Callable, name: str, /, *args, **kwargs):
     """Call the learner's function; turn whatever it raises into a `CheckFailed` that shows the learner's own line."""
-    with _same_grad_mode(name):
+    with _same_settings(name), _own_work(name):
         try:
             return function(*args, **kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit too, and pytest.skip
             raise _raised(function, name, error) from None
+        finally:
+            put_back_originals()
 
 
 def call_with(function: Callable, name: str, **arguments):
     """Call the learner's function with the documented arguments, by keyword, or by position if it renamed them."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    except Exception:  # a builtin has none, and an object may answer in its own way
         return call(function, name, **arguments)
     with contextlib.suppress(TypeError):
         signature.bind(**arguments)
@@ -121,7 +147,7 @@ def call_with(function: Callable, name: str, **arguments):
 
 def _raised(function: Callable, name: str, error: BaseException) -> CheckFailed:
     where = _learners_frame(error)
-    if isinstance(error, NotImplementedError) and not error.args:
+    if type(error) is NotImplementedError and not error.args:
         return NotImplementedYet(where.name if where and where.name.isidentifier() else name)
     text = _short(str, error)
     hints = [f"it happened in line {where.lineno} of {where.name}: {where.line}"] if where else []
@@ -146,8 +172,11 @@ def _is_ours(file: Path) -> bool:
 
 def global_hints(function: Callable) -> list[str]:
     """Name the variable of the notebook, if there is one, that a function uses in place of its own argument."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    used = sorted(NOTEBOOK_VARIABLES & _globals_read(code)) if code else []
+    try:
+        code = inspect.unwrap(function).__code__
+    except Exception:  # a builtin, or an object that answers in its own way
+        return []
+    used = sorted(NOTEBOOK_VARIABLES & _globals_read(code)) if isinstance(code, CodeType) else []
     return [f"it uses the notebook's variable {name}: use the function's own argument" for name in used[:1]]
 
 
@@ -165,7 +194,7 @@ def describe(value: object) -> str:
         return f"a tensor of shape {list(value.shape)} and type {value.dtype}"
     if type(value) is Tensor and value.layout != torch.strided:
         return f"a tensor of layout {value.layout}"
-    kind, text = type(value).__name__, _short(repr, value)
+    kind, text = _short(lambda value: type(value).__name__, value) or "nameless thing", _short(repr, value)
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}" + (f": {text}" if text else "")
 
 
@@ -193,7 +222,21 @@ def require_tensor(value: object, shape: tuple[int, ...], dtype: torch.dtype, ch
     if not right_shape or value.dtype != dtype:
         hint = f"the shape is right, the type should be {dtype}" if right_shape else hint
         raise CheckFailed(checked, f"a tensor of shape {list(shape)} and type {dtype}", describe(value), hint)
-    return torch.clone(value).detach().cpu()
+    try:
+        return torch.clone(value).detach().cpu()
+    except RuntimeError:  # it escaped from torch.func, say
+        raise CheckFailed(checked, "numbers", "a tensor whose numbers cannot be read", hint) from None
+
+
+def shape_hint(value: object, shape: tuple[int, ...], axes: str) -> str:
+    """What to do about a result that is not a tensor of the wanted shape; empty where no usual cause fits."""
+    if value is None:
+        return "end with `return`"
+    if not is_plain_tensor(value):
+        return "give back one torch tensor"
+    if value.shape != shape and sorted(value.shape) == sorted(shape):
+        return f"the axes should be [{axes}]"
+    return ""
 
 
 def changed_tensors(now: Mapping[str, object], before: Mapping[str, Tensor]) -> list[str]:
@@ -205,36 +248,49 @@ def changed_tensors(now: Mapping[str, object], before: Mapping[str, Tensor]) -> 
     ]
 
 
-def require_close(actual: Tensor, expected: Tensor, axes: str, checked: str, hint: str) -> None:
+def require_close(
+    actual: Tensor,
+    expected: Tensor,
+    axes: str,
+    checked: str,
+    hint: str | Callable[[], str],
+    components: Sequence[str] = (),
+) -> None:
     """Raise `CheckFailed` unless `torch.testing.assert_close` finds the tensors equal, tolerances at their default.
 
-    `axes` names the axes, for the entries the message points at: `"layer pos"`.
+    `axes` names the axes, for the entries the message points at, `"layer pos"`; `components` the entries of the axis
+    "component". A `hint` that takes time to find is a function, called only if it is needed.
     """
     try:
         torch.testing.assert_close(actual, expected)
     except AssertionError:
-        raise CheckFailed(checked, *show_differences(actual, expected, axes), hint) from None
+        differing = ~torch.isclose(actual, expected, rtol=1.3e-6, atol=1e-5)
+        expected_and_actual = show(actual, expected, differing, axes, components)
+        raise CheckFailed(checked, *expected_and_actual, hint() if callable(hint) else hint) from None
 
 
-def show_differences(actual: Tensor, expected: Tensor, axes: str) -> tuple[str, str]:
+def show(
+    actual: Tensor, expected: Tensor, differing: Tensor, axes: str, components: Sequence[str] = ()
+) -> tuple[str, str]:
     """Two texts, expected and actual, that name the first entries where two tensors of one shape differ."""
-    differing = ~torch.isclose(actual, expected, rtol=1.3e-6, atol=1e-5)
     if not expected.dim():
-        return f"{expected.item():.4f}", f"{actual.item():.4f}"
+        return two_texts(expected.item(), actual.item())
     indices = differing.nonzero().tolist()
-    names = axes.split()
-    places = [", ".join(f"{name} {i}" for name, i in zip(names, index, strict=True)) for index in indices[:SHOWN]]
+    texts = []
+    for index in indices[:SHOWN]:
+        place = ", ".join(
+            components[i] if axis == "component" else f"{axis} {i}" for axis, i in zip(axes.split(), index, strict=True)
+        )
+        numbers = two_texts(expected[tuple(index)].item(), actual[tuple(index)].item())
+        texts.append([f"{number} at {place}" for number in numbers])
+    wanted, found = ("; ".join(side) for side in zip(*texts, strict=True))
+    return wanted, f"{found} ({len(indices)} of {expected.numel()} entries differ)"
 
-    def listed(tensor: Float[Tensor, "..."]) -> str:
-        shown = [f"{tensor[tuple(i)].item():.4f} at {place}" for i, place in zip(indices, places, strict=False)]
-        return "; ".join(shown)
 
-    return listed(expected), f"{listed(actual)} ({len(indices)} of {expected.numel()} entries differ)"
-
-
-def begins(tensor: Float[Tensor, "..."]) -> str:
-    """The first numbers in a tensor."""
-    return ", ".join(f"{number:.4f}" for number in tensor.flatten()[:SHOWN].tolist()) + ", ..."
+def two_texts(expected: float, actual: float) -> tuple[str, str]:
+    """Two different numbers in as few digits as show that they differ."""
+    short = f"{expected:z.4f}", f"{actual:z.4f}"  # z: no minus sign before 0.0000
+    return short if short[0] != short[1] else (f"{expected:.9g}", f"{actual:.9g}")
 
 
 def some(indices: list[int]) -> str:

@@ -1,7 +1,10 @@
 """How a hook function is checked: it must patch exactly one slice of an activation, and nothing else."""
 
 import inspect
-from collections.abc import Callable
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,9 +12,30 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities import get_act_name
 
-from tests.checking import CheckFailed, begins, call_with, changed_tensors, require_tensor, some
+from tests.checking import CheckFailed, call_with, changed_tensors, require_tensor, shape_hint, show, some
 
 LAYERS = (1, 0)
+AXES = {"batch": "prompt", "head_index": "head"}
+"""What the messages call an axis, where that is not its name in the shape."""
+GROWTH = 4
+FIRST_ARGUMENTS = {
+    "patch_residual_component": "corrupted_residual_component",
+    "patch_head_vector": "corrupted_head_vector",
+    "patch_attn_patterns": "corrupted_pattern",
+}
+
+
+@dataclass(frozen=True)
+class HookCase:
+    """One call of a hook function: the activation it gets, and the index it is to patch on axis number `axis`."""
+
+    activation_name: str
+    layer: int
+    corrupted: Tensor
+    clean_cache: ActivationCache
+    sizes: dict[str, int]
+    axis: int
+    index: int
 
 
 def check_hook(
@@ -28,30 +52,43 @@ def check_hook(
     luck. The slice to patch is the index `index_argument` on axis number `axis`.
     """
     _require_hook_arguments(function, name)
-    first_argument = {
-        "patch_residual_component": "corrupted_residual_component",
-        "patch_head_vector": "corrupted_head_vector",
-        "patch_attn_patterns": "corrupted_pattern",
-    }[name]
+    random_numbers = torch.Generator().manual_seed(0)
+    for case in (
+        *_in_order(activation_names, sizes, axis, random_numbers),
+        *_shuffled(activation_names, sizes, axis, random_numbers),
+    ):
+        _check_one_patch(function, name, index_argument, case)
+
+
+def _in_order(
+    activation_names: tuple[str, ...], sizes: dict[str, int], axis: int, random_numbers: torch.Generator
+) -> Iterator[HookCase]:
+    """Every index in turn, with one activation in the clean cache, so that messages are easy to follow."""
     for activation_name in activation_names:
-        clean_cache = _random_cache(activation_name, tuple(sizes.values()))
-        for layer in LAYERS:
-            for index in range(list(sizes.values())[axis]):
-                corrupted = torch.rand(*sizes.values()) + 2
-                arguments = {
-                    first_argument: corrupted.clone(),
-                    "hook": _hook_point(activation_name, layer),
-                    index_argument: index,
-                    "clean_cache": clean_cache,
-                }
-                _check_one_patch(function, name, arguments, corrupted, list(sizes), axis)
+        clean_cache = _random_cache((activation_name,), sizes, random_numbers)
+        for layer, index in itertools.product(LAYERS, range(list(sizes.values())[axis])):
+            corrupted = _random_tensor(sizes, random_numbers) + 2
+            yield HookCase(activation_name, layer, corrupted, clean_cache, sizes, axis, index)
+
+
+def _shuffled(
+    activation_names: tuple[str, ...], sizes: dict[str, int], axis: int, random_numbers: torch.Generator
+) -> Iterator[HookCase]:
+    """The same with every axis longer, all activations in one cache, and in no order, which a count of calls fails."""
+    sizes = {name: size + GROWTH for name, size in sizes.items()}
+    clean_cache = _random_cache(activation_names, sizes, random_numbers)
+    calls = list(itertools.product(activation_names, LAYERS, range(list(sizes.values())[axis])))
+    random.Random(0).shuffle(calls)
+    for activation_name, layer, index in calls:
+        corrupted = _random_tensor(sizes, random_numbers) + 2
+        yield HookCase(activation_name, layer, corrupted, clean_cache, sizes, axis, index)
 
 
 def _require_hook_arguments(function: Callable, name: str) -> None:
     """Refuse what transformer_lens cannot call: it gives the activation by position and the hook point by name."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin function has none
+    except Exception:  # a builtin has none, and an object may answer in its own way
         return
     try:
         signature.bind_partial(None, hook=None)
@@ -64,9 +101,17 @@ def _require_hook_arguments(function: Callable, name: str) -> None:
         ) from None
 
 
-def _random_cache(activation_name: str, shape: tuple[int, ...]) -> ActivationCache:
-    """A clean cache with one activation of two layers; its values never coincide with the corrupted ones."""
-    return ActivationCache({get_act_name(activation_name, layer): torch.rand(*shape) for layer in LAYERS}, model=None)
+def _random_cache(
+    activation_names: tuple[str, ...], sizes: dict[str, int], random_numbers: torch.Generator
+) -> ActivationCache:
+    """A clean cache with activations of two layers; its values, below 1, never coincide with corrupted ones."""
+    names = [get_act_name(name, layer) for name in activation_names for layer in LAYERS]
+    return ActivationCache({name: _random_tensor(sizes, random_numbers) for name in names}, model=None)
+
+
+def _random_tensor(sizes: dict[str, int], random_numbers: torch.Generator) -> Tensor:
+    # On the CPU, where the generator is, whatever the default device.
+    return torch.rand(*sizes.values(), generator=random_numbers, dtype=torch.float32, device="cpu")
 
 
 def _hook_point(activation_name: str, layer: int) -> HookPoint:
@@ -75,24 +120,28 @@ def _hook_point(activation_name: str, layer: int) -> HookPoint:
     return hook
 
 
-def _check_one_patch(
-    function: Callable, name: str, arguments: dict, corrupted: Tensor, axes: list[str], axis: int
-) -> None:
-    index_argument, index = list(arguments.items())[2]
-    clean_cache = arguments["clean_cache"]
-    clean_before = {key: tensor.clone() for key, tensor in clean_cache.items()}
+def _check_one_patch(function: Callable, name: str, index_argument: str, case: HookCase) -> None:
+    clean_before = {key: tensor.clone() for key, tensor in case.clean_cache.items()}
+    hook = _hook_point(case.activation_name, case.layer)
+    clean = clean_before[hook.name]
+    arguments = {
+        FIRST_ARGUMENTS[name]: case.corrupted.clone(),
+        "hook": hook,
+        index_argument: case.index,
+        "clean_cache": case.clean_cache,
+    }
     result = call_with(function, name, **arguments)
-    _refuse_changed_cache(name, clean_cache, clean_before)
+    _refuse_changed_cache(name, case.clean_cache, clean_before)
+    axes = " ".join(case.sizes)
     # The cached tensor itself, or a view of it, cannot pass what follows: its other slices are clean ones.
     result = require_tensor(
         result,
-        tuple(corrupted.shape),
-        corrupted.dtype,
-        f"{name} returns the whole activation, [{' '.join(axes)}]",
-        "end with `return`, and give back the activation with one slice replaced, not the slice alone",
+        tuple(case.corrupted.shape),
+        case.corrupted.dtype,
+        f"{name} returns the whole activation, [{axes}]",
+        shape_hint(result, case.corrupted.shape, axes) or "give back the whole activation, not the slice alone",
     )
-    clean = clean_before[arguments["hook"].name]
-    _compare_slices(result, corrupted, clean, name, f"{index_argument}={index}", axes[axis], axis, index)
+    _compare_slices(result, clean, name, index_argument, case)
 
 
 def _refuse_changed_cache(name: str, clean_cache: ActivationCache, before: dict[str, Tensor]) -> None:
@@ -105,36 +154,53 @@ def _refuse_changed_cache(name: str, clean_cache: ActivationCache, before: dict[
         )
 
 
-def _compare_slices(
-    result: Tensor, corrupted: Tensor, clean: Tensor, name: str, asked: str, axis_name: str, axis: int, index: int
-) -> None:
-    def equal_slices(other: Tensor) -> list[bool]:
-        return [torch.equal(a, b) for a, b in zip(result.unbind(axis), other.unbind(axis), strict=True)]
+def _compare_slices(result: Tensor, clean: Tensor, name: str, index_argument: str, case: HookCase) -> None:
+    axis, index = case.axis, case.index
+    axes = [AXES.get(size, size) for size in case.sizes]
+    axis_name = axes.pop(axis)
+    checked = f"{name} with {index_argument}={index} patches {axis_name} {index} of every prompt and nothing else"
 
-    is_clean, is_corrupted = equal_slices(clean), equal_slices(corrupted)
-    touched = [i for i, same in enumerate(is_corrupted) if not same and i != index]
-    checked = f"{name} with {asked} patches {axis_name} {index} of every prompt and nothing else"
-    if not is_clean[index]:
-        ours, wanted = result.select(axis, index), clean.select(axis, index)
-        state = "was not changed" if is_corrupted[index] else _wrong_values(ours, wanted)
-        patched = [i for i, same in enumerate(is_clean) if same]
-        others = f"; clean values stand at {axis_name} {some(patched)}" if patched else ""
+    ours, wanted, before = (tensor.select(axis, index) for tensor in (result, clean, case.corrupted))
+    others = [i for i in range(result.shape[axis]) if i != index]
+    touched = [i for i in others if not torch.equal(result.select(axis, i), case.corrupted.select(axis, i))]
+    if not torch.equal(ours, wanted):
+        state, hint = _state_of_slice(ours, wanted, before)
+        if touched:
+            state += f", and {axis_name} {some(touched)} changed"
+            hint = f"the {axis_name} axis is axis {axis}: write to index {index_argument} of that axis, and to no other"
+        expected, actual = show(ours, wanted, ours != wanted, " ".join(axes))
         raise CheckFailed(
             checked,
-            f"the clean values at {axis_name} {index}: {begins(wanted)}",
-            f"{axis_name} {index} {state}: {begins(ours)}{others}",
-            f"the {axis_name} axis is axis {axis} of the activation, for every prompt of the batch; the clean values "
-            "are those of clean_cache[hook.name]",
+            f"in {axis_name} {index} the clean values: {expected}",
+            f"{axis_name} {index} {state}; in {axis_name} {index}: {actual}",
+            hint,
         )
     if touched:
         raise CheckFailed(
             checked,
             f"every other {axis_name} as in the corrupted run",
             f"{axis_name} {some(touched)} changed too",
-            f"index the {axis_name} axis (axis {axis}) with {asked.split('=')[0]} on both sides",
+            f"index the {axis_name} axis (axis {axis}) with {index_argument} on both sides",
         )
 
 
-def _wrong_values(ours: Tensor, wanted: Tensor) -> str:
-    prompts = [prompt for prompt in range(len(wanted)) if torch.equal(ours[prompt], wanted[prompt])]
-    return f"has the clean values in prompt {some(prompts)} only" if prompts else "was changed, but not to clean values"
+def _state_of_slice(ours: Tensor, wanted: Tensor, before: Tensor) -> tuple[str, str]:
+    """What came of the slice that should hold the clean values, and the hint for that."""
+    is_clean, is_corrupted = ours == wanted, ours == before
+    prompts = [i for i in range(len(ours)) if is_clean[i].all()]
+    if is_corrupted.all():
+        return (
+            "was not changed",
+            "write the clean values into the activation, or build a new one of them, and return that",
+        )
+    if prompts:
+        return (
+            f"has the clean values in prompt {some(prompts)} only",
+            "patch every prompt, each with its own clean values",
+        )
+    if is_clean.any() and (is_clean | is_corrupted).all():
+        return "has clean values in some places only", "take all of the other axes, with `:`"
+    return (
+        "was changed, but not to the clean values",
+        "the clean values are those of clean_cache[hook.name], read at the same index",
+    )

@@ -6,54 +6,90 @@ from unittest import mock
 import torch
 from torch import Tensor
 from transformer_lens import patching
-from transformer_lens.model_bridge import TransformerBridge
 
 from tests.checking import (
     CheckFailed,
     call_with,
     changed_tensors,
     global_hints,
-    is_plain_tensor,
     require_close,
     require_tensor,
+    shape_hint,
 )
-from tests.tiny import TinyCase, one_thread, tiny_cases
+from tests.conduct import fingerprints, hooks_left, hooks_on, known_name, ways_to_run_kept
+from tests.invariants import check_invariants
+from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
 
+__all__ = ["check_sweep", "check_sweep_on_tiny_models", "compare_with_reference", "hooks_on"]
 
-def check_sweep(function: Callable, name: str, axes: str, components: tuple[str, ...] = ()) -> None:
-    """Compare a sweep with `transformer_lens.patching`'s function `name`, first on tiny models, then on the loaded one.
+ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
+"""What the sweeps without an axis of components patch."""
+
+
+NUMBER_OF_ENTRIES = (
+    "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions by "
+    "the corrupted tokens"
+)
+
+
+def check_sweep(
+    function: Callable, name: str, axes: str, components: tuple[str, ...] = (), reference: str = ""
+) -> None:
+    """Compare a sweep with `transformer_lens.patching`'s function of its name, on tiny models, then on the loaded one.
 
     The tiny models come first because they answer at once; with other prompts, lengths, numbers of prompts and
     metrics they are also what stored or hard-coded numbers fail on. `axes` names the axes of the result, and
-    `components` the entries of its first axis where that is one.
+    `components` the entries of its first axis where that is one. `reference` is the name in `transformer_lens.patching`
+    where it is not the learner's.
     """
-    check_sweep_on_tiny_models(function, name, axes, components)
+    check_sweep_on_tiny_models(function, name, axes, components, reference=reference)
     model = model_in_use()
     data = load_ioi(model)
-    expected = reference_sweep(name, model, data)
-    model.reset_hooks()
+    model.reset_hooks(including_permanent=True)  # those of an earlier exercise
+    expected = reference_sweep(reference or name, model, data)
     _, clean_cache = model.run_with_cache(data.tokens)
     case = TinyCase(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
-    _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts")
+    _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts", reference)
 
 
 def check_sweep_on_tiny_models(
-    function: Callable, name: str, axes: str, components: tuple[str, ...] = (), seed: int = 0
+    function: Callable,
+    name: str,
+    axes: str,
+    components: tuple[str, ...] = (),
+    seed: int = 0,
+    reference: str = "",
 ) -> None:
-    """The part of `check_sweep` that needs no loaded model."""
+    """The part of `check_sweep` that needs no loaded model, and what holds of every sweep whatever the reference."""
     with one_thread():
         for case in tiny_cases(seed):
-            with mock.patch.object(patching, "tqdm", wraps=list):  # no progress bars for milliseconds
-                expected = getattr(patching, name)(
-                    case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric
-                )
+            expected = _reference(reference or name, case)
             n_layers, n_heads = case.model.cfg.n_layers, case.model.cfg.n_heads
             batch, positions = case.corrupted_tokens.shape
             where = (
                 f"on a random model with {n_layers} layers and {n_heads} heads, {batch} prompts of {positions} tokens"
             )
-            _compare(function, name, axes, components, case, expected, where)
+            _compare(function, name, axes, components, case, expected, where, reference)
+
+        def sweep(case: TinyCase) -> Tensor:
+            return _run(function, name, axes, case, expected, where)
+
+        # A sweep with a name of its own may skip what cannot differ between real runs; the invariants make up caches.
+        if not reference:
+            check_invariants(sweep, name, axes, components or ONLY_COMPONENT[axes], case)
+
+
+def compare_with_reference(
+    function: Callable, name: str, axes: str, case: TinyCase, where: str, reference: str
+) -> None:
+    """Compare a sweep with `transformer_lens.patching`'s function `reference` on one case; `where` describes it."""
+    _compare(function, name, axes, (), case, _reference(reference, case), where, reference)
+
+
+def _reference(name: str, case: TinyCase) -> Tensor:
+    with mock.patch.object(patching, "tqdm", wraps=list):  # no progress bars for milliseconds
+        return getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
 
 
 def _compare(
@@ -64,104 +100,116 @@ def _compare(
     case: TinyCase,
     expected: Tensor,
     where: str,
+    reference: str = "",
 ) -> None:
+    actual, expected = _run(function, name, axes, case, expected, where), expected.cpu()
+
+    def hint() -> str:
+        return "".join(global_hints(function)) or _hint(
+            actual, expected, reference or name, case, axes.split()[-1], components
+        )
+
+    require_close(
+        actual, expected, axes, f"{name} equals transformer_lens.patching.{reference or name} {where}", hint, components
+    )
+
+
+def _run(function: Callable, name: str, axes: str, case: TinyCase, expected: Tensor, where: str) -> Tensor:
+    """The result of the learner's sweep, which has the shape and type of the expected one."""
     result = _call_sweep(function, name, case)
-    hint_at_global = "".join(global_hints(function))
-    actual = require_tensor(
+    return require_tensor(
         result,
         tuple(expected.shape),
         expected.dtype,
         f"{name} returns [{axes}], {where}",
-        hint_at_global or _shape_hint(result, expected),
+        "".join(global_hints(function)) or shape_hint(result, expected.shape, axes) or NUMBER_OF_ENTRIES,
     )
-    expected = expected.cpu()
-    unpatched = case.patching_metric(case.model(case.corrupted_tokens)).cpu()
-    hint = hint_at_global or _hint(actual, expected, unpatched, axes.split()[-1], components)
-    require_close(actual, expected, axes, f"{name} equals transformer_lens.patching.{name} {where}", hint)
 
 
 def _call_sweep(function: Callable, name: str, case: TinyCase) -> object:
-    """Call the learner's sweep, and refuse one that leaves traces or lets `transformer_lens.patching` do the work."""
-    case.model.reset_hooks()
-    before = {key: tensor.clone() for key, tensor in _callers_tensors(case).items()}
-    # Each of patching's functions wraps its loop in the module's tqdm, whatever name the learner's code calls it by.
-    with mock.patch.object(patching, "tqdm", wraps=list) as loop:
-        try:
-            result = call_with(
-                function,
-                name,
-                model=case.model,
-                corrupted_tokens=case.corrupted_tokens,
-                clean_cache=case.clean_cache,
-                patching_metric=case.patching_metric,
-            )
-        finally:
-            hooks_left = hooks_on(case.model)
-            case.model.reset_hooks()
-    if loop.called:
-        raise CheckFailed(
-            f"{name} does its own patching",
-            "runs of the model with your own hook function",
-            "it called a function of transformer_lens.patching",
-            "loop over the entries and call model.run_with_hooks for each",
+    """Call the learner's sweep, and refuse one that leaves traces."""
+    tensors = {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict}
+    before, weights = {key: tensor.clone() for key, tensor in tensors.items()}, fingerprints(case.model)
+    with ways_to_run_kept(case.model) as changed, hooks_left(case.model) as left:
+        result = call_with(
+            function,
+            name,
+            model=case.model,
+            corrupted_tokens=case.corrupted_tokens,
+            clean_cache=case.clean_cache,
+            patching_metric=case.patching_metric,
         )
-    if hooks_left:
+    if left:
         raise CheckFailed(
             f"{name} leaves no hook on the model",
             "no hooks",
-            f"hooks at {', '.join(hooks_left[:3])}",
-            "model.run_with_hooks removes its hooks by itself; model.add_hook does not",
+            f"hooks at {', '.join(left[:3])}",
+            "model.run_with_hooks removes its hooks by itself; model.add_hook and register_forward_hook do not",
         )
-    changed = changed_tensors(_callers_tensors(case), before)
+    if changed:
+        raise CheckFailed(
+            f"{name} leaves the model as it was",
+            "every module in the mode and with the forward that it had",
+            "; ".join(changed[:1]),
+            "it lasts for all exercises after this one: run_with_hooks needs neither model.train() nor another forward",
+        )
+    _refuse_changes(name, case, before, weights)
+    return result
+
+
+def _refuse_changes(name: str, case: TinyCase, before: dict[str, Tensor], weights: dict[str, str]) -> None:
+    now = {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict}
+    weights_now = fingerprints(case.model)
+    changed = changed_tensors(now, before) + [key for key in weights if weights_now.get(key) != weights[key]]
     if changed:
         raise CheckFailed(
             f"{name} leaves its arguments as they were",
             "clean cache, corrupted tokens and the model's weights unchanged",
-            f"{changed[0]} was changed",
+            f"{known_name(case.model, changed[0])} was changed",
             "a hook must never write into a tensor of the clean cache, nor return one that is edited later"
             if changed[0] in case.clean_cache.cache_dict
             else "work on a copy",
         )
-    return result
 
 
-def _callers_tensors(case: TinyCase) -> dict[str, Tensor]:
-    """What a sweep must not change; of each weight, which may be large, the sum stands for the whole."""
-    weights = {key: weight.sum() for key, weight in case.model.state_dict().items()}
-    return {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict, **weights}
-
-
-def hooks_on(model: TransformerBridge) -> list[str]:
-    """The names of the hook points that carry a hook."""
-    return [name for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
-
-
-def _shape_hint(result: object, expected: Tensor) -> str:
-    if not is_plain_tensor(result):
-        return "end with `return`, and give back one torch tensor"
-    if sorted(result.shape) == sorted(expected.shape) and result.shape != expected.shape:
-        return "the axes are in another order"
-    return (
-        "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions "
-        "by the corrupted tokens"
-    )
-
-
-def _hint(actual: Tensor, expected: Tensor, unpatched: Tensor, last_axis: str, components: tuple[str, ...]) -> str:
+def _hint(
+    actual: Tensor, expected: Tensor, name: str, case: TinyCase, last_axis: str, components: tuple[str, ...]
+) -> str:
     """Name the usual cause that fits what came out."""
-    if torch.allclose(actual, unpatched.expand_as(actual)):
+    unpatched = case.patching_metric(case.model(case.corrupted_tokens)).cpu().expand_as(expected)
+    if torch.allclose(actual, unpatched):
         return "no patch had any effect: pass (get_act_name(...), hook function) in fwd_hooks of run_with_hooks"
-    if torch.isnan(actual).any() or ((actual == 0) & (expected != 0)).any():
+    changed_numbers = _changed_numbers_hint(actual, expected)
+    if changed_numbers:
+        return changed_numbers
+    if actual.isnan().any() or ((actual == 0) & (expected != 0)).any():
         return "some entries were never filled in"
     if torch.equal(actual, actual[..., :1].expand_as(actual)):
         return (
             f"every {last_axis} of a row has the same value: each run patches its own {last_axis}, and a function made "
             "in a loop sees the loop's last value unless functools.partial binds the current one"
         )
-    return _component_hint(actual, expected, components) or (
-        "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache: "
+    return (
+        _component_hint(actual, expected, components)
+        or _logits_hint(actual, name, case)
+        or "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache: "
         "look at which hook point, layer and index each run uses"
     )
+
+
+def _changed_numbers_hint(actual: Tensor, expected: Tensor) -> str:
+    """Tell right numbers that were rounded, moved or scaled, as a whole or for each component, from wrong ones."""
+    if torch.allclose(actual, expected, rtol=1e-2, atol=1e-3):
+        return "the numbers are nearly right: keep float32 from the logits to the result, and round nothing"
+    parts = [(actual, expected)] if actual.dim() == 2 else list(zip(actual, expected, strict=True))
+    if all(_is_moved_or_scaled(part.flatten(), wanted.flatten()) for part, wanted in parts):
+        return "the numbers are moved or scaled: each entry is what patching_metric(logits) gives, and no more"
+    return ""
+
+
+def _is_moved_or_scaled(actual: Tensor, expected: Tensor) -> bool:
+    correlation = torch.corrcoef(torch.stack([actual, expected]).double())[0, 1]
+    return bool(correlation.abs() > 0.999999)
 
 
 def _component_hint(actual: Tensor, expected: Tensor, components: tuple[str, ...]) -> str:
@@ -175,4 +223,27 @@ def _component_hint(actual: Tensor, expected: Tensor, components: tuple[str, ...
         return f"the order is {', '.join(components)}, but where {wrong[0]} belongs stands {found[wrong[0]]}"
     if 0 < len(wrong) < len(components):
         return f"the {', '.join(wrong)} part differs and the rest is right: look at its activation name and hook"
+    return ""
+
+
+LOGITS_CHANGED = {
+    "not log-probabilities": lambda logits: logits.log_softmax(dim=-1),
+    "not probabilities": lambda logits: logits.softmax(dim=-1),
+    "with the prompts in their order": lambda logits: logits.flip(0),
+}
+
+
+def _logits_hint(actual: Tensor, name: str, case: TinyCase) -> str:
+    """Tell whether the metric was given something else than the logits of the patched run."""
+    if case.model.cfg.d_vocab > VOCABULARY:  # the loaded model, on which this would take minutes
+        return ""
+    for which, change in LOGITS_CHANGED.items():
+        given = TinyCase(
+            case.model,
+            case.corrupted_tokens,
+            case.clean_cache,
+            lambda logits, change=change: case.patching_metric(change(logits)),
+        )
+        if torch.allclose(actual, _reference(name, given).cpu(), atol=1e-5):
+            return f"give the metric the logits as they come out of the run, {which}"
     return ""

@@ -5,12 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tests.checking import CheckFailed, call, call_with, changed_tensors, exercise_check, require_close, require_tensor
-from utils import load_ioi, logits_to_ave_logit_diff, model_in_use
-
-SCALAR_HINT = (
-    "return a tensor without axes, not a Python number: average over the prompts and leave out .item() and float()"
+from tests.checking import (
+    CheckFailed,
+    call,
+    call_with,
+    changed_tensors,
+    exercise_check,
+    is_plain_tensor,
+    require_close,
+    require_tensor,
+    shape_hint,
+    two_texts,
 )
+from utils import load_ioi, logits_to_ave_logit_diff, model_in_use
 
 
 @exercise_check
@@ -27,9 +34,14 @@ def test_ioi_metric(ioi_metric: Callable) -> None:
 
 def check_metric_on_random_logits(ioi_metric: Callable, seed: int) -> None:
     """Compare the metric with its definition on random logits, answers and end points, no two sizes alike."""
+    _compare_with_definition(ioi_metric, seed)
+    check_known_differences(ioi_metric, seed)
+
+
+def _compare_with_definition(ioi_metric: Callable, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     for batch, positions, d_vocab in ((3, 5, 11), (1, 4, 7), (6, 2, 13)):
-        logits = torch.randn(batch, positions, d_vocab, generator=random)
+        logits = torch.randn(batch, positions, d_vocab, generator=random, dtype=torch.float32)
         answer_tokens = torch.stack([torch.randperm(d_vocab, generator=random)[:2] for _ in range(batch)])
         corrupted_logit_diff, clean_logit_diff = -1.25 - batch, 0.75 * positions
         given = {"logits": logits, "answer_tokens": answer_tokens}
@@ -42,7 +54,7 @@ def check_metric_on_random_logits(ioi_metric: Callable, seed: int) -> None:
             clean_logit_diff=clean_logit_diff,
         )
         checked = f"ioi_metric on random logits of shape [{batch} {positions} {d_vocab}], with all arguments given"
-        actual = require_tensor(result, (), torch.float32, f"{checked}, returns a scalar tensor", SCALAR_HINT)
+        actual = _require_scalar(result, checked, batch)
         changed = changed_tensors(given, before)
         if changed:
             raise CheckFailed(checked, "the arguments left as they were", f"{changed[0]} was changed", "work on a copy")
@@ -52,16 +64,65 @@ def check_metric_on_random_logits(ioi_metric: Callable, seed: int) -> None:
         require_close(actual, expected, "", checked, hint)
 
 
+def check_known_differences(ioi_metric: Callable, seed: int) -> None:
+    """Check the metric on logits whose differences are known because they were put there: no helper computes them."""
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 5, 11, generator=random, dtype=torch.float32)
+    answers = torch.stack([torch.randperm(11, generator=random)[:2] for _ in range(3)])
+    prompts = torch.arange(3)
+    # All of one sign, and the first the mean of all, so that each of the cases below can tell something of its own.
+    differences = torch.tensor([2.0, 1.0, 3.0])
+    logits[prompts, -1, answers[:, 0]] = logits[prompts, -1, answers[:, 1]] + differences
+    cases = {
+        "differences 2, 1 and 3": (logits, answers, 2.0, "average correct minus incorrect over the prompts"),
+        "the prompts in another order": (logits.flip(0), answers.flip(0), 2.0, "every prompt counts the same"),
+        "logits ten times as large": (
+            10 * logits,
+            answers,
+            20.0,
+            "the metric is linear in the logit difference, beyond 0 and 1 too",
+        ),
+        "correct and incorrect exchanged": (logits, answers.flip(1), -2.0, "correct minus incorrect, with its sign"),
+    }
+    for which, (case_logits, case_answers, logit_diff, hint) in cases.items():
+        checked = f"ioi_metric on three prompts, {which}"
+        result = call_with(
+            ioi_metric,
+            "ioi_metric",
+            logits=case_logits.clone(),
+            answer_tokens=case_answers.clone(),
+            corrupted_logit_diff=-1.0,
+            clean_logit_diff=3.0,
+        )
+        actual = _require_scalar(result, checked, len(prompts))
+        require_close(actual, torch.tensor((logit_diff + 1) / 4), "", checked, hint)
+
+
+def _require_scalar(result: object, checked: str, n_prompts: int) -> Tensor:
+    if not is_plain_tensor(result):
+        number = isinstance(result, int | float)
+        hint = (
+            "return the tensor, not a Python number: leave out .item() and float()"
+            if number
+            else shape_hint(result, (), "")
+        )
+    elif result.shape == (n_prompts,) and n_prompts > 1:
+        hint = "this is one number for each prompt: take their .mean()"
+    else:
+        hint = "average over the prompts, and leave no other axis"
+    return require_tensor(result, (), torch.float32, f"{checked}, returns a scalar tensor", hint)
+
+
 def _check_on_runs(ioi_metric: Callable, which: str, logits: Tensor, expected: float) -> None:
     result = call(ioi_metric, "ioi_metric", logits)
     checked = f"ioi_metric({which}), the other arguments at their defaults"
-    actual = require_tensor(result, (), torch.float32, f"{checked}, returns a scalar tensor", SCALAR_HINT)
+    actual = _require_scalar(result, checked, len(logits))
     # Exact in the reals; in float32 the difference of two logits near 15 keeps about six digits.
     if not abs(actual.item() - expected) <= 1e-4:  # "not <=" refuses NaN too
         raise CheckFailed(
             checked,
             f"{expected}",
-            f"{actual.item():.4f}",
+            two_texts(expected, actual.item())[1],
             "the defaults must be the notebook's answer_tokens, corrupted_logit_diff and clean_logit_diff",
         )
 

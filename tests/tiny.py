@@ -27,7 +27,7 @@ class TinyCase:
 def tiny_cases(seed: int = 0) -> Iterator[TinyCase]:
     """Two cases: another model, number of prompts, length and metric each time."""
     yield _tiny_case(seed, n_layers=2, n_heads=3, batch=4, positions=6, metric=_difference_of_two_logits)
-    yield _tiny_case(seed + 1, n_layers=4, n_heads=2, batch=3, positions=5, metric=_log_probability_of_one_token)
+    yield _tiny_case(seed + 1, n_layers=4, n_heads=2, batch=3, positions=5, metric=_logit_of_one_token)
 
 
 @contextlib.contextmanager
@@ -68,5 +68,11 @@ def _difference_of_two_logits(logits: Float[Tensor, "batch pos d_vocab"]) -> Flo
     return (logits[:, -1, 5] - logits[:, -1, 7]).mean()
 
 
-def _log_probability_of_one_token(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
-    return logits[:, -1].log_softmax(dim=-1)[:, 3].mean()
+def _logit_of_one_token(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+    """An average over two positions, in which each prompt counts more than the one before.
+
+    Other than a difference of two logits at END, it changes with what is done to the logits on their way: a softmax,
+    another order of the prompts, positions left out.
+    """
+    weights = torch.arange(1, len(logits) + 1) / sum(range(1, len(logits) + 1))
+    return weights.to(logits.device) @ (logits[:, -1, 3] + logits[:, 2, 3]) / 2

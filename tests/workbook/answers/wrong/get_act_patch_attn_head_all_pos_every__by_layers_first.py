@@ -1,5 +1,5 @@
 # Layers on the first axis.
-# message: the axes are in another order
+# message: the axes should be [component layer head]
 from functools import partial
 
 import torch

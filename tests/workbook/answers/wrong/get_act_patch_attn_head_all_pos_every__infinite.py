@@ -1,5 +1,5 @@
 # Divides by zero.
-# message: -inf at component 0
+# message: -inf at z, layer
 from functools import partial
 
 import torch

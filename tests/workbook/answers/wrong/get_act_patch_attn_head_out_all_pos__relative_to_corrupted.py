@@ -1,5 +1,5 @@
 # Subtracts the corrupted run's metric.
-# message: look at which hook point
+# message: the numbers are moved or scaled
 from functools import partial
 
 import torch

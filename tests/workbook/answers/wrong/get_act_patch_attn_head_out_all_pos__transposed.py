@@ -1,5 +1,5 @@
 # Returns heads by layers.
-# message: the axes are in another order
+# message: the axes should be [layer head]
 from functools import partial
 
 import torch

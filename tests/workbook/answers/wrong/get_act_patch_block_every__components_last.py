@@ -1,5 +1,5 @@
 # Components on the last axis.
-# message: the axes are in another order
+# message: the axes should be [component layer pos]
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Fills a float16 table and turns it into float32 at the end.
-# message: entries differ
+# message: nearly right: keep float32
 from functools import partial
 
 import torch

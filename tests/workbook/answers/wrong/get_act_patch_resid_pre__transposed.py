@@ -1,5 +1,5 @@
 # Returns positions by layers.
-# message: the axes are in another order
+# message: the axes should be [layer pos]
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Keeps an axis of size 1.
-# message: without axes
+# message: leave no other axis
 import utils
 
 

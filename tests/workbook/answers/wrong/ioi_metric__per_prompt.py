@@ -1,5 +1,5 @@
 # Does not average over the prompts.
-# message: average over the prompts
+# message: take their .mean()
 import utils
 
 

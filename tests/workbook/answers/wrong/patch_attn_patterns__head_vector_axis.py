@@ -1,5 +1,5 @@
 # Indexes axis 2, as for a head's vector.
-# message: the head_index axis is axis 1
+# message: the head axis is axis 1
 def patch_attn_patterns(corrupted_pattern, hook, head_index, clean_cache):
     corrupted_pattern[:, :, head_index] = clean_cache[hook.name][:, :, head_index]
     return corrupted_pattern

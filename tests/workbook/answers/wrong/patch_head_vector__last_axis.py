@@ -1,5 +1,5 @@
 # Indexes d_head.
-# message: the head_index axis is axis 2
+# message: the head axis is axis 2
 def patch_head_vector(corrupted_head_vector, hook, head_index, clean_cache):
     corrupted_head_vector[..., head_index] = clean_cache[hook.name][..., head_index]
     return corrupted_head_vector

@@ -1,5 +1,5 @@
 # Returns a tensor whose own methods were replaced on the object.
-# message: head_index 0 was not changed
+# message: head 0 was not changed
 def patch_head_vector(corrupted_head_vector, hook, head_index, clean_cache):
     for method in ("unbind", "clone", "detach", "cpu"):
         setattr(corrupted_head_vector, method, lambda *args, **kwargs: clean_cache[hook.name])

@@ -1,5 +1,5 @@
 # Copies the first clean prompt's values into all prompts.
-# message: has the clean values in prompt 0 only
+# message: each with its own clean values
 def patch_residual_component(corrupted_residual_component, hook, pos, clean_cache):
     corrupted_residual_component[:, pos] = clean_cache[hook.name][0, pos]
     return corrupted_residual_component

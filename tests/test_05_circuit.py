@@ -1,0 +1,100 @@
+"""Notebook 05: the circuit, written down as data."""
+
+import contextlib
+import sys
+
+from tests.checking import SHOWN, CheckFailed, NotImplementedYet
+from utils import load_ioi, model_in_use, model_name
+from utils.circuit import (
+    HEAD_CLASSES,
+    CircuitError,
+    Evidence,
+    Head,
+    HeadClass,
+    measure_evidence,
+    objection,
+    read_circuit,
+)
+
+GRADED = ("duplicate token", "induction", "s-inhibition", "name mover", "negative name mover")
+BONUS = ("previous token",)
+"""Patching cannot show previous-token heads, for the prompts agree up to S2: attention has to be looked at."""
+
+WHERE_TO_LOOK = {
+    "q": "heads with a strong effect in the q panel of notebook 4, and where they look from {acts_at}",
+    "v": "heads with a strong effect in the v panel of notebook 4, and where they look from {acts_at}",
+    "direct": "the blue squares of the direct attribution map, and where these heads look from {acts_at}",
+    "-direct": "the red squares of the direct attribution map, and where these heads look from {acts_at}",
+    "attention": "the heads that look from {acts_at} at {looks_at}, in layers before the induction heads",
+}
+
+
+def test_my_circuit(my_circuit: dict[str, list[Head]], head_class: str | None = None) -> None:
+    """Check `my_circuit` against the evidence measured on the loaded model: one class, or all graded ones.
+
+    A class passes when every head listed in it has the evidence for it, and none of the class's main heads is missing.
+    Which heads these are is measured: a head must look where its class looks, and show in what the class is known by
+    (see `utils.circuit.HeadClass`). Heads that fit and are not among the main ones may be listed or left out, and a
+    head may be in several classes. On gpt2-small the published classes count too: a published head is never wrong, and
+    a head that is not published is never missing. Backup name movers are drawn and not checked: only an ablation shows
+    them.
+    """
+    with contextlib.redirect_stderr(sys.stdout):
+        model = model_in_use()
+        circuit = _read(my_circuit, model.cfg.n_layers, model.cfg.n_heads)
+        evidence = measure_evidence(model, load_ioi(model))
+        failures = {}
+        for name in (head_class,) if head_class else GRADED:
+            actual = _shortcomings(circuit.get(name, []), HEAD_CLASSES[name], evidence)
+            if actual:
+                failures[name] = actual
+    if failures:
+        raise _failure(failures)
+    print(f"my_circuit: {head_class or 'all'} checks passed.")
+
+
+def _read(my_circuit: object, n_layers: int, n_heads: int) -> dict[str, list[Head]]:
+    try:
+        circuit = read_circuit(my_circuit, n_layers, n_heads)
+    except CircuitError as error:
+        raise CheckFailed(
+            "my_circuit gives a list of (layer, head) pairs for each class",
+            'such as {"duplicate token": [(1, 2), (3, 4)], ...}',
+            str(error),
+            "keep the dictionary as it was given and fill in its lists",
+        ) from None
+    except Exception as error:  # a collection of the learner's own may raise anything
+        raise CheckFailed(
+            "my_circuit can be read", "a plain dictionary", type(error).__name__, "use {} and []"
+        ) from None
+    if not any(circuit.values()):
+        raise NotImplementedYet("my_circuit")
+    return circuit
+
+
+def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) -> str:
+    """What is wrong with the heads listed in a class, as one line; empty if nothing is."""
+    published = head_class.published_heads if model_name() == "gpt2-small" else None
+    wrong = [
+        text for head in heads if head not in (published or []) and (text := objection(head, head_class, evidence))
+    ]
+    main = evidence.main_heads(head_class)
+    missing = len(main.difference(heads) if published is None else main.intersection(published).difference(heads))
+    parts = wrong[:SHOWN]
+    if len(wrong) > SHOWN:
+        parts.append(f"and {len(wrong) - SHOWN} more heads in it do not fit")
+    if missing:
+        parts.append(f"{missing} important {'head is' if missing == 1 else 'heads are'} missing")
+    return "; ".join(parts)
+
+
+def _failure(failures: dict[str, str]) -> CheckFailed:
+    name = next(iter(failures))
+    head_class = HEAD_CLASSES[name]
+    hint = WHERE_TO_LOOK[head_class.shown_by].format(acts_at=head_class.acts_at, looks_at=head_class.looks_at)
+    return CheckFailed(
+        f"my_circuit lists the heads of these classes: {', '.join(failures)}",
+        "heads that the evidence on this model supports, and none of the important ones missing",
+        "\n            ".join(f"{name}: {text}" for name, text in failures.items()),
+        f"for {name} see {hint}; utils.evidence_table shows the numbers",
+    )

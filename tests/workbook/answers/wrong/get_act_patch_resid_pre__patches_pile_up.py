@@ -1,0 +1,19 @@
+# Resets the hooks once for each layer, so that the patches of a row pile up.
+# message: look at which hook point, layer and index
+import torch
+from transformer_lens.utilities import get_act_name
+
+
+def get_act_patch_resid_pre(model, corrupted_tokens, clean_cache, patching_metric):
+    results = torch.zeros(model.cfg.n_layers, corrupted_tokens.shape[1])
+    for layer in range(model.cfg.n_layers):
+        for pos in range(corrupted_tokens.shape[1]):
+
+            def patch(x, hook, pos=pos):
+                x[:, pos] = clean_cache[hook.name][:, pos]
+                return x
+
+            model.add_hook(get_act_name("resid_pre", layer), patch)
+            results[layer, pos] = patching_metric(model(corrupted_tokens))
+        model.reset_hooks()
+    return results

@@ -1,0 +1,23 @@
+# Keeps its first result and gives it for every model.
+# message: get_act_patch_resid_pre returns [layer pos], on a random model with 4 layers
+import torch
+from transformer_lens.utilities import get_act_name
+
+kept = []
+
+
+def get_act_patch_resid_pre(model, corrupted_tokens, clean_cache, patching_metric):
+    if kept:
+        return kept[0]
+    results = torch.zeros(model.cfg.n_layers, corrupted_tokens.shape[1])
+    for layer in range(model.cfg.n_layers):
+        for pos in range(corrupted_tokens.shape[1]):
+
+            def patch(x, hook, pos=pos):
+                x[:, pos] = clean_cache[hook.name][:, pos]
+                return x
+
+            logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(get_act_name("resid_pre", layer), patch)])
+            results[layer, pos] = patching_metric(logits)
+    kept.append(results)
+    return results

@@ -1,0 +1,15 @@
+# Prints the right number on stderr and returns nothing.
+# message: None
+import sys
+
+import utils
+
+
+def ioi_metric(
+    logits,
+    answer_tokens=answer_tokens,
+    corrupted_logit_diff=corrupted_logit_diff,
+    clean_logit_diff=clean_logit_diff,
+):
+    logit_diff = utils.logits_to_ave_logit_diff(logits, answer_tokens)
+    print((logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff), file=sys.stderr)

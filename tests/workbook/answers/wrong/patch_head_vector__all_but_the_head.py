@@ -1,0 +1,6 @@
+# Patches every head but the asked one.
+# message: head 0 was not changed, and head 1, 2 changed
+def patch_head_vector(corrupted_head_vector, hook, head_index, clean_cache):
+    patched = clean_cache[hook.name].clone()
+    patched[:, :, head_index] = corrupted_head_vector[:, :, head_index]
+    return patched

