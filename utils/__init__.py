@@ -1,29 +1,50 @@
 """What the notebooks import: `import utils`, then `utils.load_model()` and so on."""
 
+from utils.beside import published_beside
+from utils.circuit import CircuitError, evidence_table, head_attribution, measure_evidence, published_circuit
+from utils.diagrams import (
+    block_diagram,
+    circuit_diagram,
+    forward_pass_diagram,
+    patch_reach_diagram,
+    patched_pass_diagram,
+)
 from utils.errors import ModelError, PromptError, WorkbookError
 from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
 from utils.models import load_model, model_in_use, model_name
 from utils.plots import attention_view, heat_map, imshow, topk_of_Nd_tensor
-from utils.published import published_patching, published_results
+from utils.published import published_attribution, published_patching, published_results
 from utils.references import reference_sweep
 
 __all__ = [
     "ANSWERS",
     "PROMPTS",
+    "CircuitError",
     "IOIData",
     "ModelError",
     "PromptError",
     "WorkbookError",
     "attention_view",
+    "block_diagram",
+    "circuit_diagram",
+    "evidence_table",
+    "forward_pass_diagram",
+    "head_attribution",
     "heat_map",
     "imshow",
     "load_ioi",
     "load_model",
     "logits_to_ave_logit_diff",
     "make_ioi_metric",
+    "measure_evidence",
     "model_in_use",
     "model_name",
+    "patch_reach_diagram",
+    "patched_pass_diagram",
     "position_labels",
+    "published_attribution",
+    "published_beside",
+    "published_circuit",
     "published_patching",
     "published_results",
     "reference_sweep",

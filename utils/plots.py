@@ -11,6 +11,7 @@ from IPython.display import HTML
 from jaxtyping import Float
 from torch import Tensor
 
+COLOURS = "RdBu"
 FACETS_IN_A_ROW = 3
 
 # In pixels.
@@ -77,7 +78,7 @@ def heat_map(
         labels={"x": xaxis, "y": yaxis, "color": "value"},
         zmin=-zmax,
         zmax=zmax,
-        color_continuous_scale="RdBu",
+        color_continuous_scale=COLOURS,
         facet_col=0 if values.ndim == 3 else None,
         facet_col_wrap=columns,
         # As fractions of the space inside the margins.
