@@ -17,14 +17,14 @@ from nbgrader.utils import is_solution
 REPOSITORY = Path(__file__).parents[2]
 COURSE = "activation_patching"
 ANSWERS = Path(__file__).parent / "demo_answers"
-GRADED = ("01_ioi_metric", "02_residual_stream", "03_attention_heads", "04_attention_patterns")
+GRADED = ("01_ioi_metric", "02_residual_stream", "03_attention_heads", "04_attention_patterns", "05_circuit")
 MADE_BY_DEMO = ".made_by_make_demo"
 
 CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
 HALF = {"ioi_metric", "patch_residual_component", "get_act_patch_resid_pre"}
 
 # Points for each student: in the notebooks, and in their bonus cells.
-EXPECTED = {"all_right": (16, 9), "half_done": (10, 0), "typical_mistakes": (6, 3), "untouched": (0, 0)}
+EXPECTED = {"all_right": (23, 12), "half_done": (10, 0), "typical_mistakes": (11, 3), "untouched": (0, 0)}
 
 
 # Points and points to be had, by the cell's grade id.

@@ -15,7 +15,7 @@ from nbgrader.utils import is_grade
 SOLUTIONS = Path(__file__).parents[2] / "solutions" / "activation_patching"
 WITHOUT_IPYWIDGETS = "import sys\nsys.modules['ipywidgets'] = None\n"
 
-ALL = ("01_ioi_metric", "02_residual_stream", "03_attention_heads", "04_attention_patterns")
+ALL = ("01_ioi_metric", "02_residual_stream", "03_attention_heads", "04_attention_patterns", "05_circuit")
 # Without ipywidgets the shortest and one with a sweep will do: all checks run through the same few functions.
 RUNS = [(name, True) for name in ALL] + [(name, False) for name in ("01_ioi_metric", "03_attention_heads")]
 

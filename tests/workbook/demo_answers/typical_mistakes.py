@@ -105,3 +105,19 @@ def get_act_patch_attn_head_all_pos_every(
                 logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(get_act_name(component, layer), patch)])
                 results[i, layer, head_index] = patching_metric(logits)
     return results
+
+
+# %% my_circuit
+
+
+my_circuit: dict[str, list[tuple[int, int]]] = {
+    "duplicate token": [(3, 0)],
+    # Not looked for: patching does not show these heads.
+    "previous token": [],
+    "induction": [(5, 5), (6, 9)],
+    "s-inhibition": [(7, 3), (7, 9), (8, 6), (8, 10)],
+    # The slip: 10.7 looks at IO as a name mover does, but writes against it.
+    "name mover": [(9, 6), (9, 9), (10, 7)],
+    "backup name mover": [],
+    "negative name mover": [(10, 7), (11, 10)],
+}
