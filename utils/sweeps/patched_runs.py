@@ -227,4 +227,7 @@ def _all_threads() -> Iterator[None]:
 
 def _progress_bar(total: int, wanted: bool) -> tqdm:
     """A bar for work that takes a while, on stdout: nbgrader takes anything on stderr for a failure."""
-    return tqdm(total=total, disable=not wanted, delay=SECONDS_WITHOUT_A_BAR, file=sys.stdout, unit="run")
+    # Once a second at most: a saved page shows every state of the bar.
+    return tqdm(
+        total=total, disable=not wanted, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit="run"
+    )
