@@ -24,7 +24,7 @@ CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
 HALF = {"ioi_metric", "patch_residual_component", "get_act_patch_resid_pre"}
 
 # Points for each student: in the notebooks, and in their bonus cells.
-EXPECTED = {"all_right": (23, 12), "half_done": (10, 0), "typical_mistakes": (11, 3), "untouched": (0, 0)}
+EXPECTED = {"all_right": (23, 12), "half_done": (10, 0), "typical_mistakes": (11, 5), "untouched": (0, 0)}
 
 
 # Points and points to be had, by the cell's grade id.

@@ -90,7 +90,7 @@ def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_num
         "model_in_use": lambda: case.model,
         "load_ioi": lambda model: data,
         "make_ioi_metric": lambda model, data: case.patching_metric,
-        "check_sweep_on_tiny_models": lambda *args: None,
+        "check_sweep_on_tiny_models": lambda *args, **options: None,
         "reference_sweep": lambda name, model, data: hooks.append(conduct.hooks_on(model)),
         "_compare": lambda *args: cases.append(args[4]),
     }.items():

@@ -50,6 +50,8 @@ PASSED = {
         "check_get_act_patch_resid_pre",
         "check_patch_head_vector",
         "check_patch_attn_patterns_bonus",
+        "check_run_from_layer_bonus",
+        "check_get_act_patch_resid_pre_fast_bonus",
         "check_my_circuit_duplicate_token",
         "check_my_circuit_induction",
         "check_my_circuit_s_inhibition",
