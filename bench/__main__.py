@@ -29,12 +29,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from bench.cells import evenly_spread_cells, patched_cells
 from utils import IOIData, load_ioi, load_model, make_ioi_metric, sweeps
 from utils.models import DEFAULT_THREADS, IOI_MINI_FOLDER
-from utils.sweeps.patches import HEAD_COMPONENTS
+from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 RESULTS = Path(__file__).parent / "results.md"
 SWEEPS = {
     "resid_pre": ("resid_pre",),
-    "block_every": ("resid_pre", "attn_out", "mlp_out"),
+    "block_every": BLOCK_COMPONENTS,
     "attn_head_out_all_pos": ("z",),
     "attn_head_all_pos_every": HEAD_COMPONENTS,
     "attn_head_by_pos_every": HEAD_COMPONENTS,

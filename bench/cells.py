@@ -10,9 +10,8 @@ from torch import Tensor
 from transformer_lens import ActivationCache, patching
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.published import HEAD_COMPONENTS
 from utils.sweeps import Metric
-
-BLOCK_COMPONENTS = ("resid_pre", "resid_mid", "attn_out", "mlp_out")
 
 
 def patched_cells(
@@ -52,7 +51,7 @@ def evenly_spread_cells(map_: Float[Tensor, "*axes"], most: int) -> Int[Tensor, 
 
 def _axes_and_setter(component: str, n_axes: int) -> tuple[list[str], object]:
     """The names of the axes and the function that `transformer_lens.patching` itself uses for such a sweep."""
-    if component in BLOCK_COMPONENTS:
+    if component not in HEAD_COMPONENTS:
         return ["layer", "pos"], patching.layer_pos_patch_setter
     if component == "pattern" and n_axes == 2:
         return ["layer", "head_index"], patching.layer_head_pattern_patch_setter

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from tests.checking import exercise_check
 from tests.sweep_checks import check_sweep_on_tiny_models
 from tests.test_01_ioi_metric import check_metric_on_random_logits
-from tests.test_02_residual_stream import BLOCK_COMPONENTS
-from tests.test_04_attention_patterns import HEAD_COMPONENTS
+from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 # Every patch that can matter moves these cases' metrics by more than 0.001.
 SEED = 1011

@@ -16,12 +16,10 @@ from tests.checking import (
     require_tensor,
     shape_hint,
 )
-from tests.conduct import fingerprints, hooks_left, hooks_on, known_name, ways_to_run_kept
+from tests.conduct import fingerprints, hooks_left, known_name, ways_to_run_kept
 from tests.invariants import check_invariants
 from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
-
-__all__ = ["check_sweep", "check_sweep_on_tiny_models", "compare_with_reference", "hooks_on"]
 
 ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
 """What the sweeps without an axis of components patch."""

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from tests.checking import exercise_check
 from tests.hook_checks import check_hook
 from tests.sweep_checks import check_sweep
-
-BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
+from utils.published import BLOCK_COMPONENTS
 
 
 @exercise_check

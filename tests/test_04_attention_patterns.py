@@ -5,8 +5,7 @@ from collections.abc import Callable
 from tests.checking import exercise_check
 from tests.hook_checks import check_hook
 from tests.sweep_checks import check_sweep
-
-HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
+from utils.published import HEAD_COMPONENTS
 
 
 @exercise_check

@@ -1,7 +1,7 @@
 """What the notebooks import: `import utils`, then `utils.load_model()` and so on."""
 
 from utils.beside import published_beside
-from utils.circuit import CircuitError, evidence_table, head_attribution, measure_evidence, published_circuit
+from utils.circuit import CircuitError, evidence_table, measure_evidence, published_circuit
 from utils.diagrams import (
     block_diagram,
     circuit_diagram,
@@ -29,7 +29,6 @@ __all__ = [
     "circuit_diagram",
     "evidence_table",
     "forward_pass_diagram",
-    "head_attribution",
     "heat_map",
     "imshow",
     "load_ioi",

@@ -125,7 +125,7 @@ def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> E
         patching=reference_sweep("get_act_patch_attn_head_all_pos_every", model, data).cpu(),
         attribution=head_attribution(model, data, cache).cpu(),
         attention={
-            (start, end): _mean_attention(cache, model.cfg.n_layers, data.positions[start], data.positions[end])
+            (start, end): mean_attention(cache, model.cfg.n_layers, data.positions[start], data.positions[end])
             for start in POSITIONS
             for end in POSITIONS
         },
@@ -151,9 +151,10 @@ def head_attribution(
     return torch.stack(rows)
 
 
-def _mean_attention(
+def mean_attention(
     cache: ActivationCache, n_layers: int, start: Int[Tensor, "batch"], end: Int[Tensor, "batch"]
 ) -> Float[Tensor, "layer head"]:
+    """Each head's attention from the positions `start` to the positions `end`, averaged over the prompts."""
     prompts = torch.arange(len(start), device=start.device)
     return torch.stack([cache["pattern", layer][prompts, :, start, end].mean(0) for layer in range(n_layers)]).cpu()
 

@@ -17,8 +17,7 @@ import tests
 import utils
 from tests.checking import CheckFailed, exercise_check
 from tests.sweep_checks import check_sweep_on_tiny_models
-from tests.test_02_residual_stream import BLOCK_COMPONENTS
-from tests.test_04_attention_patterns import HEAD_COMPONENTS
+from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 ANSWERS = Path(__file__).parent / "answers"
 RIGHT, WRONG = sorted(ANSWERS.glob("right/*.py")), sorted(ANSWERS.glob("wrong/*.py"))

@@ -15,8 +15,8 @@ from transformer_lens import patching
 import tests
 import utils
 from tests.checking import CheckFailed, changed_tensors, describe, exercise_check
+from tests.conduct import hooks_on
 from tests.hidden import SEED
-from tests.sweep_checks import hooks_on
 from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from tests.workbook.answer_bank import (
     ANSWERS,

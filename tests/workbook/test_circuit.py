@@ -11,8 +11,16 @@ import tests
 from tests import test_05_circuit
 from tests.checking import CheckFailed, NotImplementedYet
 from tests.test_05_circuit import BONUS, GRADED
-from utils import evidence_table, head_attribution, load_ioi, load_model, published_circuit
-from utils.circuit import HEAD_CLASSES, POSITIONS, CircuitError, Evidence, measure_evidence, read_circuit
+from utils import evidence_table, load_ioi, load_model, published_circuit
+from utils.circuit import (
+    HEAD_CLASSES,
+    POSITIONS,
+    CircuitError,
+    Evidence,
+    head_attribution,
+    measure_evidence,
+    read_circuit,
+)
 from utils.published import HEAD_COMPONENTS, published_results
 
 PUBLISHED = published_circuit()

@@ -28,7 +28,6 @@ from tests.workbook.claims import (
 )
 from tests.workbook.prose import Block, all_blocks, blocks
 from utils import (
-    head_attribution,
     load_ioi,
     load_model,
     logits_to_ave_logit_diff,
@@ -39,6 +38,7 @@ from utils import (
     reference_sweep,
     topk_of_Nd_tensor,
 )
+from utils.circuit import head_attribution
 from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS, published_map_by_position
 
 

@@ -20,8 +20,8 @@ from bench import __main__ as benchmark
 from bench.cells import patched_cells
 from tests.tiny import TinyCase, one_thread, tiny_cases
 from utils import models, sweeps
+from utils.published import HEAD_COMPONENTS
 from utils.sweeps import arithmetic, patched_runs
-from utils.sweeps.patches import HEAD_COMPONENTS
 
 SWEEPS = [name for name in sweeps.__all__ if name.startswith("get_act_patch_")]
 EVERY = ["get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every", "get_act_patch_attn_head_by_pos_every"]

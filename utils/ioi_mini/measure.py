@@ -1,13 +1,12 @@
 """Measures a model the way the workbook meets it: its maps, attention and attribution on a set of IOI prompts."""
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils import sweeps
-from utils.circuit import head_attribution
+from utils.circuit import head_attribution, mean_attention
 from utils.ioi import IOIData, logits_to_ave_logit_diff, make_ioi_metric
 from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
@@ -46,9 +45,8 @@ class Measurement:
 
     def attention(self, layer: int, head: int, looks_from: str, looks_at: str) -> float:
         """Return a head's clean attention from one named position to another, averaged over the prompts."""
-        pattern = self.clean_cache["pattern", layer][:, head]
-        rows: Int[Tensor, " batch"] = torch.arange(len(pattern))
-        return pattern[rows, self.data.positions[looks_from], self.data.positions[looks_at]].mean().item()
+        start, end = (self.data.positions[name] for name in (looks_from, looks_at))
+        return mean_attention(self.clean_cache, self.model.cfg.n_layers, start, end)[layer, head].item()
 
     def logit_diff_without(self, heads: list[tuple[int, int]]) -> float:
         """Return the logit difference with the given heads' outputs replaced by their mean over prompts."""

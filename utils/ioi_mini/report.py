@@ -5,7 +5,6 @@ bar are there to be read.
 """
 
 import argparse
-import os
 import random
 import sys
 from collections import defaultdict
@@ -303,9 +302,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=IOI_MINI_FOLDER)
     parser.add_argument("--write-card", action="store_true", help="put the figures into the folder's README.md")
     options = parser.parse_args()
-    # a local folder needs nothing from the hub
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    torch.set_num_threads(1)  # see train.py
     rows = report_rows(options.folder)
     print_table(rows)
     if options.write_card:

@@ -31,9 +31,9 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 from utils.sweeps.arithmetic import SweepError
 from utils.sweeps.patched_runs import Metric, sweep
-from utils.sweeps.patches import HEAD_COMPONENTS
 
 __all__ = [
     "SweepError",
@@ -128,8 +128,7 @@ def get_act_patch_block_every(
     **options: Unpack[SweepOptions],
 ) -> Float[Tensor, "3 layer pos"]:
     """Patch resid_pre, attn_out and mlp_out (in this order), one position at a time."""
-    components = ("resid_pre", "attn_out", "mlp_out")
-    return sweep(components, True, model, corrupted_tokens, clean_cache, patching_metric, **options)
+    return sweep(BLOCK_COMPONENTS, True, model, corrupted_tokens, clean_cache, patching_metric, **options)
 
 
 def get_act_patch_attn_head_out_all_pos(

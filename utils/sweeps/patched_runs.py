@@ -15,12 +15,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils.models import DEFAULT_THREADS
+from utils.published import HEAD_COMPONENTS
 from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
 from utils.sweeps.patches import (
     AFTER_MLP,
     BEFORE_ATTENTION,
     BEFORE_MLP,
-    HEAD_COMPONENTS,
     Patch,
     Runs,
     list_patches,

@@ -20,9 +20,9 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.utilities import get_act_name
 
+from utils.published import HEAD_COMPONENTS
 from utils.sweeps.arithmetic import Block, SweepError, attend
 
-HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
 BEFORE_ATTENTION, BEFORE_MLP, AFTER_MLP = range(3)
 # Keys and values act on every position after their own; all other activations act on their own position.
 LOOKED_AT = ("k", "v")
