@@ -21,9 +21,13 @@ c.Execute.extra_arguments = [
     "--InteractiveShellApp.ignore_cwd=True",
     # ... which are imported first, so that a submission's own sys.path does not matter either. Before that, everybody
     # gets one model, the one named by the instructor's IOI_MODEL or else ioi-mini, and figures that bring plotly.js
-    # along, without which the feedback pages would have none.
+    # along, without which the feedback pages would have none. Progress bars are for people who wait.
     '--InteractiveShellApp.exec_lines=import os; os.environ.setdefault("IOI_MODEL", "ioi-mini"); '
-    'os.environ.setdefault("PLOTLY_RENDERER", "notebook"); import tests',
+    'os.environ.setdefault("PLOTLY_RENDERER", "notebook"); '
+    'os.environ.setdefault("TQDM_DISABLE", "1"); import tests',
     # A warning about TCP, once for every notebook, would drown nbgrader's own log.
     "--IPKernelApp.log_level=ERROR",
 ]
+
+# `make grade` runs this once, as arguments of Python, before the class: what the checks compare with is computed.
+c.ClassGrading.prepare = ["-m", "grading.warm"]

@@ -4,6 +4,7 @@ import sys
 
 from tests import checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny
 from tests.conduct import keep_originals
+from tests.sweep_checks import result_of
 from tests.test_01_ioi_metric import test_ioi_metric
 from tests.test_02_residual_stream import (
     test_get_act_patch_block_every,
@@ -17,6 +18,7 @@ from tests.test_05_circuit import test_my_circuit
 
 __all__ = [
     "hidden",
+    "result_of",
     "test_get_act_patch_attn_head_all_pos_every",
     "test_get_act_patch_attn_head_out_all_pos",
     "test_get_act_patch_block_every",

@@ -1,11 +1,14 @@
 """How a sweep is checked: its result must equal that of `transformer_lens.patching`."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import patching
+from transformer_lens.model_bridge import TransformerBridge
 
 from tests.checking import (
     CheckFailed,
@@ -20,10 +23,13 @@ from tests.conduct import fingerprints, hooks_left, known_name, ways_to_run_kept
 from tests.invariants import check_invariants
 from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
+from utils.progress import progress_bar
 
 ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
 """What the sweeps without an axis of components patch."""
 
+_results: dict[str, tuple[Callable, TransformerBridge, Tensor]] = {}
+"""By sweep, what `result_of` needs: the function that was checked last, on which model, and its result."""
 
 NUMBER_OF_ENTRIES = (
     "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions by "
@@ -43,12 +49,43 @@ def check_sweep(
     """
     check_sweep_on_tiny_models(function, name, axes, components, reference=reference)
     model = model_in_use()
-    data = load_ioi(model)
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
-    expected = reference_sweep(reference or name, model, data)
+    expected = reference_sweep(reference or name, model, load_ioi(model))
+    # A sweep with a name of its own may run less often.
+    with case_on_loaded_model(None if reference else expected.numel()) as case:
+        _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts", reference)
+
+
+def result_of(function: Callable) -> Tensor:
+    """What a learner's sweep gives on the loaded model and the 8 IOI prompts: `tests.result_of(your_sweep)`.
+
+    The check of the sweep has computed it, and it is kept from there; where the check has not run, it is computed.
+    """
+    for checked, model, result in _results.values():
+        if checked is function and model is model_in_use():
+            return result.clone()
+    with case_on_loaded_model(total=None) as case:
+        return function(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
+
+
+@contextlib.contextmanager
+def case_on_loaded_model(total: int | None) -> Iterator[TinyCase]:
+    """A sweep's arguments on the loaded model and the 8 IOI prompts, with a progress bar for `total` patched runs.
+
+    The metric moves the bar, for a sweep calls it once for each of its runs.
+    """
+    model = model_in_use()
+    data = load_ioi(model)
     _, clean_cache = model.run_with_cache(data.tokens)
-    case = TinyCase(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
-    _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts", reference)
+    ioi_metric = make_ioi_metric(model, data)
+    with progress_bar(total) as bar:
+
+        def patching_metric(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
+            if bar.n != total:  # what a failure is explained with is no run of the sweep
+                bar.update()
+            return ioi_metric(logits)
+
+        yield TinyCase(model, data.corrupted_tokens, clean_cache, patching_metric)
 
 
 def check_sweep_on_tiny_models(
@@ -101,6 +138,7 @@ def _compare(
     reference: str = "",
 ) -> None:
     actual, expected = _run(function, name, axes, case, expected, where), expected.cpu()
+    _results[name] = function, case.model, actual.clone()  # right or wrong, it is worth a look
 
     def hint() -> str:
         return "".join(global_hints(function)) or _hint(

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import platformdirs
+import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,8 +18,17 @@ from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.ioi import IOIData, make_ioi_metric
+from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 NAMES_IN_CONFIG = ("model_name", "tokenizer_name")
+
+# transformer_lens.patching's own definition of these two: other sweeps of it, stacked. Kept parts are not run again.
+PARTS = {
+    "get_act_patch_block_every": [f"get_act_patch_{component}" for component in BLOCK_COMPONENTS],
+    "get_act_patch_attn_head_all_pos_every": [
+        f"get_act_patch_attn_head_{'out' if component == 'z' else component}_all_pos" for component in HEAD_COMPONENTS
+    ],
+}
 
 
 def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float[Tensor, "..."]:
@@ -30,8 +40,10 @@ def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float
 
     but computed once and kept on disk under `cache_folder()`. The file's name is a hash of everything the result
     depends on: the sweep, the model's weights and configuration, the prompts, the answers, and the versions of torch
-    and transformer_lens.
+    and transformer_lens. A sweep over several components is put together from those over one.
     """
+    if name in PARTS:
+        return torch.stack([reference_sweep(part, model, data) for part in PARTS[name]])
     file = cache_folder() / f"{name}-{_fingerprint(name, model, data)}.safetensors"
     kept = _read(file)
     if kept is not None:

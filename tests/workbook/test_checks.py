@@ -32,6 +32,7 @@ from tests.workbook.answer_bank import (
     notebook_variables,
     read_answer,
 )
+from utils import progress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # some answers warn, or are never awaited
 CHECKED_IN_FULL = {"get_act_patch_resid_pre__partial", "get_act_patch_attn_head_out_all_pos__nested_function"}
@@ -64,7 +65,8 @@ def failure(check: Callable, answer: object) -> CheckFailed:
 
 
 @pytest.mark.parametrize("answer", RIGHT, ids=lambda answer: answer.stem)
-def test_right_answer_passes_with_one_line(answer, notebook, capsys):
+def test_right_answer_passes_with_one_line(answer, notebook, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_A_BAR", 1000)  # however busy the machine is
     name, function = exercise_of(answer), read_answer(answer, notebook)
     in_full = answer.stem in CHECKED_IN_FULL
     if in_full:
@@ -329,3 +331,33 @@ def test_odd_results_are_wrong_answers(name, odd):
 @pytest.mark.parametrize("answer", [None, 0, "text", int, len, lambda: 0, lambda x: x, functools.partial(print, 1)])
 def test_odd_functions_are_wrong_answers(name, answer):
     failure(check_of(name), answer)
+
+
+@pytest.mark.parametrize("moved_by", [0.0, 1.0])
+def test_the_result_of_a_check_is_kept_whether_right_or_wrong(moved_by, notebook, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_A_BAR", 0)
+    model, runs = notebook["model"], []
+
+    def get_act_patch_resid_pre(model, corrupted_tokens, clean_cache, patching_metric):
+        runs.append(model)
+        maps = functions["right"](model, corrupted_tokens, clean_cache, patching_metric)
+        return maps + moved_by if model is notebook["model"] else maps
+
+    functions = {"right": read_answer(ANSWERS / "right/get_act_patch_resid_pre__partial.py", notebook)}
+    capsys.readouterr()
+    with suppress(CheckFailed):
+        tests.test_get_act_patch_resid_pre(get_act_patch_resid_pre)
+    assert "100%" in capsys.readouterr().out  # the progress bar
+    expected = utils.reference_sweep("get_act_patch_resid_pre", model, notebook["data"]) + moved_by
+    torch.testing.assert_close(tests.result_of(get_act_patch_resid_pre), expected)
+    assert runs.count(model) == 1
+
+
+def test_the_result_of_a_sweep_that_was_not_checked_is_computed(notebook):
+    model, tokens = notebook["model"], notebook["data"].corrupted_tokens
+
+    def two_runs(model, corrupted_tokens, clean_cache, patching_metric):
+        return torch.stack([patching_metric(model(corrupted_tokens)), clean_cache["resid_pre", 0].sum()])
+
+    assert tests.result_of(two_runs)[0] == pytest.approx(0.0, abs=1e-5)
+    assert model is utils.model_in_use() and torch.equal(tokens, utils.load_ioi(model).corrupted_tokens)

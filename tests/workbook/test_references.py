@@ -131,7 +131,14 @@ def test_clean_and_corrupted_exchanged_is_another_result(tiny_model, tiny_data, 
 def test_another_sweep_is_another_result(tiny_model, tiny_data, computed):
     for name in SWEEPS:
         utils.reference_sweep(name, tiny_model, tiny_data)
-    assert computed == SWEEPS
+    assert len(computed) == len(set(computed)) == 3 + 5
+
+
+def test_a_sweep_over_several_components_runs_only_those_not_kept(tiny_model, tiny_data, computed):
+    utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
+    utils.reference_sweep("get_act_patch_block_every", tiny_model, tiny_data)
+    utils.reference_sweep("get_act_patch_block_every", tiny_model, tiny_data)
+    assert computed == [RESID_PRE, "get_act_patch_attn_out", "get_act_patch_mlp_out"]
 
 
 def test_another_setting_of_the_same_weights_is_another_result(tiny_model, tiny_data, computed):

@@ -19,7 +19,7 @@ import utils
 from bench import __main__ as benchmark
 from bench.cells import patched_cells
 from tests.tiny import TinyCase, one_thread, tiny_cases
-from utils import models, sweeps
+from utils import models, progress, sweeps
 from utils.published import HEAD_COMPONENTS
 from utils.sweeps import arithmetic, patched_runs
 
@@ -387,7 +387,7 @@ def test_the_progress_bar_is_on_stdout_and_for_long_work_only(tiny_gpt2, monkeyp
     case = make_case(tiny_gpt2)
     fast("get_act_patch_resid_pre", case)
     assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr(patched_runs, "SECONDS_WITHOUT_A_BAR", 0)
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_A_BAR", 0)
     fast("get_act_patch_resid_pre", case)
     out, err = capfd.readouterr()
     assert "run" in out and "100%" in out

@@ -1,7 +1,6 @@
 """A sweep, from four arguments to a map: see the package's docstring for the idea."""
 
 import contextlib
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -9,12 +8,12 @@ from itertools import groupby
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils.models import DEFAULT_THREADS
+from utils.progress import progress_bar
 from utils.published import HEAD_COMPONENTS
 from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
 from utils.sweeps.patches import (
@@ -35,7 +34,6 @@ ENOUGH_POSITIONS = 2048
 BYTES_OF_LOGITS = 24 * 2**20
 # A bound for models larger than gpt2-small and for long prompts; gpt2-small's batches stay well below.
 DEFAULT_MEMORY = 256 * 2**20
-SECONDS_WITHOUT_A_BAR = 2.0
 END = slice(-1, None)
 EVERYWHERE = slice(None)
 
@@ -63,7 +61,7 @@ def sweep(
     metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions)
     result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
     patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
-    with _all_threads(), _progress_bar(len(patches), progress) as bar:
+    with _all_threads(), progress_bar(len(patches), progress) as bar:
         walker = _Walker(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
         for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
             for patch, patched_logits in walker.run(batch, max_memory):
@@ -179,7 +177,9 @@ def _corrupted_run(
     """The logits of the corrupted run, and those of its activations that the sweep needs."""
     needed = {"resid_pre", "resid_mid", "k", "v", *components}
     if set(components) & set(HEAD_COMPONENTS):
-        needed |= {"q", "z"}
+        needed.add("z")
+    if set(components) & {"q", "k"}:
+        needed.add("q")
     names = {get_act_name(component, layer) for component in needed for layer in range(model.cfg.n_layers)}
     return model.run_with_cache(tokens, names_filter=lambda name: name in names)
 
@@ -223,11 +223,3 @@ def _all_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _progress_bar(total: int, wanted: bool) -> tqdm:
-    """A bar for work that takes a while, on stdout: nbgrader takes anything on stderr for a failure."""
-    # Once a second at most: a saved page shows every state of the bar.
-    return tqdm(
-        total=total, disable=not wanted, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit="run"
-    )
