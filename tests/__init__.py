@@ -1,6 +1,10 @@
 """The checks: `import tests` in a notebook, then `tests.test_NAME(NAME)` after each exercise."""
 
 import sys
+import warnings
+
+# Where ipywidgets is missing, tqdm would advise, in red, in the first cell of every notebook, to install it.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 from tests import checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny
 from tests.conduct import keep_originals

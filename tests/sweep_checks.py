@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from unittest import mock
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -28,8 +29,8 @@ from utils.progress import progress_bar
 ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
 """What the sweeps without an axis of components patch."""
 
-_results: dict[str, tuple[Callable, TransformerBridge, Tensor]] = {}
-"""By sweep, what `result_of` needs: the function that was checked last, on which model, and its result."""
+_results: WeakKeyDictionary[TransformerBridge, dict[str, tuple[Callable, Tensor]]] = WeakKeyDictionary()
+"""For `result_of`: by model and sweep, the function that was checked last and its result."""
 
 NUMBER_OF_ENTRIES = (
     "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions by "
@@ -61,8 +62,8 @@ def result_of(function: Callable) -> Tensor:
 
     The check of the sweep has computed it, and it is kept from there; where the check has not run, it is computed.
     """
-    for checked, model, result in _results.values():
-        if checked is function and model is model_in_use():
+    for checked, result in _results.get(model_in_use(), {}).values():
+        if checked is function:
             return result.clone()
     with case_on_loaded_model(total=None) as case:
         return function(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
@@ -138,7 +139,7 @@ def _compare(
     reference: str = "",
 ) -> None:
     actual, expected = _run(function, name, axes, case, expected, where), expected.cpu()
-    _results[name] = function, case.model, actual.clone()  # right or wrong, it is worth a look
+    _results.setdefault(case.model, {})[name] = function, actual.clone()  # right or wrong, it is worth a look
 
     def hint() -> str:
         return "".join(global_hints(function)) or _hint(

@@ -86,8 +86,11 @@ def heat_map(
         facet_row_spacing=row_gap / inner_height if rows > 1 else 0,
         aspect="auto",
     )
+    place = f"{xaxis or 'column'}: %{{x}}<br>{yaxis or 'row'}: %{{y}}"
+    if (xaxis, yaxis) == ("head", "layer"):
+        place = "head %{y}.%{x}"  # as in the text: 9.6
     figure.update_traces(
-        hovertemplate=f"{xaxis or 'column'}: %{{x}}<br>{yaxis or 'row'}: %{{y}}<br>value: %{{z}}<extra></extra>",
+        hovertemplate=f"{place}<br>value: %{{z}}<extra></extra>",
         zhoverformat=".3f",
         xgap=1,
         ygap=1,

@@ -347,6 +347,7 @@ def test_the_result_of_a_check_is_kept_whether_right_or_wrong(moved_by, notebook
     capsys.readouterr()
     with suppress(CheckFailed):
         tests.test_get_act_patch_resid_pre(get_act_patch_resid_pre)
+        tests.hidden.test_get_act_patch_resid_pre(get_act_patch_resid_pre)
     assert "100%" in capsys.readouterr().out  # the progress bar
     expected = utils.reference_sweep("get_act_patch_resid_pre", model, notebook["data"]) + moved_by
     torch.testing.assert_close(tests.result_of(get_act_patch_resid_pre), expected)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.workbook import test_browser
+from tests.workbook import browsing
 from utils import block_diagram, circuit_diagram, forward_pass_diagram, patched_pass_diagram, published_circuit
 from utils.circuit import HEAD_CLASSES, POSITIONS, CircuitError
 from utils.diagrams import COLOURS, DASHED, MOST_IN_A_ROW, TEXT, Diagram
@@ -27,9 +27,8 @@ DIAGRAMS = {
 }
 PAGES = {"light": ("rgb(255, 255, 255)", "rgb(0, 0, 0)"), "dark": ("rgb(17, 17, 17)", "rgb(224, 224, 224)")}
 needs_browser = pytest.mark.skipif(
-    not (test_browser.CHROMIUM and test_browser.CHROMEDRIVER), reason="DIAGRAMS NOT LOOKED AT: no Chromium"
+    not (browsing.CHROMIUM and browsing.CHROMEDRIVER), reason="DIAGRAMS NOT LOOKED AT: no Chromium"
 )
-browser = test_browser.browser
 
 
 def parse(diagram: Diagram) -> ElementTree.Element:
@@ -271,5 +270,5 @@ def test_the_browser_draws_them_on_light_and_dark_pages(browser, page, tmp_path)
     assert max(browser.execute_script(widths)) <= 400
     if os.environ.get("SCREENSHOTS"):
         browser.execute_script("document.body.style.width = ''")
-        test_browser.keep_picture(browser, f"diagrams_{page}")
-    assert test_browser.severe_messages(browser) == []
+        browsing.keep_picture(browser, f"diagrams_{page}")
+    assert browsing.severe_messages(browser) == []

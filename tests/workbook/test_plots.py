@@ -100,6 +100,11 @@ def test_axes_carry_names_and_labels():
     assert list(figure.data[0].y) == ["r", "s", "t"]
 
 
+def test_hovering_over_a_map_of_heads_names_the_head():
+    template = heat_map(random_tensor(3, 4), xaxis="head", yaxis="layer").data[0].hovertemplate
+    assert template.startswith("head %{y}.%{x}<br>value")
+
+
 def test_hovering_tells_position_layer_and_value():
     template = heat_map(random_tensor(3, 4), xaxis="Position", yaxis="Layer").data[0].hovertemplate
     assert "Position: %{x}" in template

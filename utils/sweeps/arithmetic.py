@@ -32,7 +32,7 @@ class SweepError(WorkbookError):
 
 
 class Block:
-    """One layer: attention, then the MLP, each adding to the residual stream. Its weights are views of the model's."""
+    """One layer: attention, then the MLP, each adding to the residual stream. Its weights are the model's."""
 
     def __init__(self, model: TransformerBridge, layer: int) -> None:
         block = model.blocks[layer]
@@ -44,6 +44,9 @@ class Block:
         # F.linear wants [out in]; transformer_lens keeps [head d_model d_head].
         self.W_Q, self.W_K, self.W_V = (W.transpose(1, 2).flatten(0, 1) for W in (attn.W_Q, attn.W_K, attn.W_V))
         self.b_Q, self.b_K, self.b_V = (b.flatten() for b in (attn.b_Q, attn.b_K, attn.b_V))
+        # Queries come out divided by the square root of d_head, as attention wants them.
+        scale = attn.W_Q.shape[-1] ** -0.5
+        self.W_Q, self.b_Q = self.W_Q * scale, self.b_Q * scale
         self.W_O, self.b_O = attn.W_O, attn.b_O
         self.W_in, self.b_in, self.W_out, self.b_out = mlp.W_in, mlp.b_in, mlp.W_out, mlp.b_out
 
@@ -99,12 +102,16 @@ def attend(
     queries: Float[Tensor, "row pos_q head d_head"],
     keys: Float[Tensor, "row pos_k head d_head"],
     values: Float[Tensor, "row pos_k head d_head"],
+    scale: float | None = None,
 ) -> Float[Tensor, "row pos_q head d_head"]:
-    """Causal attention, head by head: z. The last query stands at the last key's position."""
+    """Causal attention, head by head: z. The last query stands at the last key's position.
+
+    Scores are multiplied by `scale`, by default 1 over the square root of d_head.
+    """
     pos_q, pos_k = queries.shape[1], keys.shape[1]
     may_look = torch.ones(pos_q, pos_k, dtype=torch.bool, device=queries.device).tril(pos_k - pos_q)
     q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=may_look).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=may_look, scale=scale).transpose(1, 2)
 
 
 def attend_after(
@@ -114,10 +121,10 @@ def attend_after(
     keys: Float[Tensor, "row pos head d_head"],
     values: Float[Tensor, "row pos head d_head"],
 ) -> Float[Tensor, "row pos_q head d_head"]:
-    """`attend`, with the corrupted run's keys and values before those of every patched run."""
+    """`attend` for scaled queries, with the corrupted run's keys and values before those of every patched run."""
     nothing_to_share = len(keys) == len(earlier_keys)  # a single run
     if nothing_to_share or keys.shape[1] > FEW_POSITIONS:
-        return attend(queries, _append(earlier_keys, keys), _append(earlier_values, values))
+        return attend(queries, _append(earlier_keys, keys), _append(earlier_values, values), scale=1.0)
     return _attend_with_few_new_keys(earlier_keys, earlier_values, queries, keys, values)
 
 
@@ -142,7 +149,6 @@ def _attend_with_few_new_keys(
     """
     batch, earlier = earlier_keys.shape[:2]
     pos_q, pos_new = queries.shape[1], keys.shape[1]
-    queries = queries * queries.shape[-1] ** -0.5
     seeing = [slice(max(0, key - (pos_new - pos_q)), None) for key in range(pos_new)]  # the queries that see a new key
 
     # Queries and heads last: softmax over the keys is several times faster when what follows them is long.

@@ -34,6 +34,7 @@ ENOUGH_POSITIONS = 2048
 BYTES_OF_LOGITS = 24 * 2**20
 # A bound for models larger than gpt2-small and for long prompts; gpt2-small's batches stay well below.
 DEFAULT_MEMORY = 256 * 2**20
+LARGEST_BLOCK_THAT_COUNTS = 31 * 2**20
 END = slice(-1, None)
 EVERYWHERE = slice(None)
 
@@ -56,17 +57,19 @@ def sweep(
     not fit, and for a metric that reads more logits than it is given.
     """
     refuse_other_models(model)
-    logits, corrupted = _corrupted_run(model, corrupted_tokens, components)
-    runs = Runs(clean_cache, corrupted)
-    metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions)
-    result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
-    patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
-    with _all_threads(), progress_bar(len(patches), progress) as bar:
+    with _all_threads():
+        logits, corrupted = _corrupted_run(model, corrupted_tokens, components)
+        runs = Runs(clean_cache, corrupted)
+        metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions)
+        result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
+        patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
         walker = _Walker(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
-        for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
-            for patch, patched_logits in walker.run(batch, max_memory):
-                result[patch.cell] = metric(patched_logits)
-            bar.update(len(batch))
+        _have_memory_kept()
+        with progress_bar(len(patches), progress) as bar:
+            for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
+                for patch, patched_logits in walker.run(batch, max_memory):
+                    result[patch.cell] = metric(patched_logits)
+                bar.update(len(batch))
     return result
 
 
@@ -223,3 +226,12 @@ def _all_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _have_memory_kept() -> None:
+    """Have the C library keep the memory of activations for the next ones.
+
+    glibc gives memory back to the system where more is free than twice the largest block it was once given back, and
+    getting it anew takes longer than filling it. So give it a large block back.
+    """
+    torch.empty(LARGEST_BLOCK_THAT_COUNTS, dtype=torch.uint8)  # never written to, and gone at once
