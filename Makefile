@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint bench mutations bank release demo preview model model-report verify-gpt2
+.PHONY: lab test lint bench mutations bank release grade demo preview screenshots model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -39,16 +39,20 @@ bank: mutations
 release: $(VENV)/.workbook
 	$(BIN)/nbgrader generate_assignment $(COURSE) --create --force
 
+# Every submission under submitted/, in parallel; what is graded already is left alone. `make release` comes first.
+grade: $(VENV)/.workbook
+	$(BIN)/python -m grading $(GRADE_ARGS)
+
 demo: $(VENV)/.workbook
 	$(BIN)/python -m tests.workbook.demo
 
-# Pages that need no network: plotly.js is part of them, and what nbconvert and plotly load from elsewhere is left out.
-# For MathJax, which the notebooks do without, plotly has no option.
+# The workbook as pages that need no network; two notebooks run at a time, on one thread each.
 preview: $(VENV)/.workbook
-	PLOTLY_RENDERER=notebook $(BIN)/jupyter nbconvert --execute --to html --output-dir preview \
-		--HTMLExporter.require_js_url= --HTMLExporter.mathjax_url= --ExecutePreprocessor.store_widget_state=False \
-		solutions/$(COURSE)/*.ipynb
-	sed -i.bak 's|<script src="https://[^"]*mathjax[^"]*"></script>||g' preview/*.html && rm preview/*.bak
+	OMP_NUM_THREADS=1 $(BIN)/python -m utils.preview
+
+# A picture of all that the browser tests look at, in screenshots/: JupyterLab and, light and dark, the preview.
+screenshots: $(VENV)/.workbook
+	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_browser.py tests/workbook/test_preview.py
 
 # Train ioi-mini again, into $(MODEL_OUT), in about 16 minutes. report --write-card then puts its figures into the card.
 MODEL_OUT ?= utils/ioi_mini/model

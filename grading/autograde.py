@@ -1,0 +1,100 @@
+"""The process in which nbgrader grades one submission: its own converter, one notebook after another.
+
+A worker starts it, as `python -m grading.autograde FOLDER ASSIGNMENT NOTEBOOK...`, in the folder of the course's
+nbgrader_config.py. FOLDER is a course folder that holds nothing but the submission and a gradebook. What becomes of
+each notebook is appended to FOLDER/outcomes, one line of JSON each, at once: should this process die, its worker knows
+where. A notebook that cannot be graded does not keep nbgrader from the next one.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.reader import NotJSONError
+from nbgrader.apps import AutogradeApp
+from nbgrader.converters import Autograde, NbGraderException
+from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError, ValidationError
+
+from grading.kernel import NAME, SOCKETS, STOPPED
+from grading.private_gradebook import url
+from grading.processes import die_with_parent
+
+STUDENT = "submission"
+"""The student's name in the private course: an id with characters that nbgrader cannot take costs nobody a grade."""
+OUTCOMES = "outcomes"
+
+REASONS = {
+    CellTimeoutError: "a cell took too long and did not let itself be interrupted",
+    DeadKernelError: "the kernel died or was stopped while it ran",
+    NotJSONError: "the file is not a notebook",
+    ValidationError: "nbgrader's notes in the cells are damaged",
+    SchemaTooOldError: "nbgrader's notes in the cells have an old format",
+    SchemaTooNewError: "nbgrader's notes in the cells have a format that is too new",
+}
+
+
+class RememberingAutograde(Autograde):
+    """nbgrader's converter, which logs what went wrong and raises one error for everything, made to remember it."""
+
+    went_wrong: Exception | None = None
+
+    def convert_single_notebook(self, notebook_filename: str) -> None:
+        try:
+            super().convert_single_notebook(notebook_filename)
+        except Exception as error:
+            self.went_wrong = error
+            raise
+
+
+def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
+    """Grade these notebooks, and note what became of each."""
+    die_with_parent()
+    app = AutogradeApp()
+    app.initialize(
+        [
+            assignment,
+            f"--course-dir={folder}",
+            f"--db={url(folder / 'gradebook.db')}",
+            f"--student={STUDENT}",
+            "--CourseDirectory.submitted_directory=submitted",
+            "--CourseDirectory.autograded_directory=autograded",
+            "--CourseDirectory.directory_structure={nbgrader_step}/{student_id}/{assignment_id}",
+            f"--Execute.kernel_name={NAME}",
+            # Sockets in the file system work without a network; their names are this one and a number.
+            "--KernelManager.transport=ipc",
+            f"--KernelManager.ip={folder / SOCKETS / 's'}",
+        ]
+    )
+    app.coursedir.assignment_id = assignment
+    for notebook in notebooks:
+        app.coursedir.notebook_id = notebook
+        outcome = grade_notebook(app)
+        if (folder / STOPPED).exists():
+            outcome = f"stopped, for {(folder / STOPPED).read_text(encoding='utf-8')}"
+            (folder / STOPPED).unlink()
+        with open(folder / OUTCOMES, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps([notebook, outcome]) + "\n")
+
+
+def grade_notebook(app: AutogradeApp) -> str:
+    """`graded`, or what kept nbgrader from it."""
+    converter = RememberingAutograde(coursedir=app.coursedir, parent=app)
+    try:
+        converter.start()
+    except (NbGraderException, SystemExit):
+        return describe(converter.went_wrong)
+    return "graded"
+
+
+def describe(error: Exception | None) -> str:
+    """What went wrong, in a few words."""
+    for kind, reason in REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    first_line = str(error).strip().split("\n")[0]
+    return f"nbgrader failed ({type(error).__name__}: {first_line[:200]})" if error else "nbgrader failed, see its log"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

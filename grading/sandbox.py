@@ -1,0 +1,121 @@
+"""What a kernel may see: a command line for bubblewrap that lists it, and nothing else exists inside.
+
+The system's programs and libraries, Python with its packages, the workbook's own packages, the model and the cached
+references can be read. The submission's folder, which is a copy, and the folder with the kernel's sockets can be
+written, as can a small /tmp in memory. There is no network, and no process outside can be seen.
+"""
+
+import importlib.util
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import platformdirs
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
+# Of /etc, what programs need to find libraries, fonts and the time of day.
+ETC = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "timezone")
+
+# The workbook's own packages that a notebook, or a check, imports, and the folders in them that tell answers.
+PACKAGES = ("tests", "utils")
+HIDDEN = ("tests/workbook",)
+
+# What is passed on of the environment.
+VARIABLES = (
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "IOI_CACHE",
+    "IOI_MODEL",
+    "LANG",
+    "LC_ALL",
+    "NBGRADER_EXECUTION",
+    "OMP_NUM_THREADS",
+    "PLOTLY_RENDERER",
+    "TZ",
+)
+TMP_BYTES = 512 * 2**20
+
+
+def is_missing() -> str:
+    """Why there can be no sandbox here; empty where there can."""
+    if not shutil.which("bwrap"):
+        return "bubblewrap is not installed (on Debian: apt-get install bubblewrap)"
+    trial = subprocess.run([*command(Path("/tmp"), [], {}), "true"], capture_output=True, text=True)
+    return f"bubblewrap cannot make one here ({trial.stderr.strip()})" if trial.returncode else ""
+
+
+def command(folder: Path, writable: list[tuple[Path, Path]], environment: dict[str, str]) -> list[str]:
+    """The beginning of a command line; the program to run follows.
+
+    `folder` is the current folder inside. `writable` are pairs of a folder outside and its name inside.
+    """
+    arguments = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+    arguments += ["--cap-drop", "ALL", "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", "/tmp/home"]
+    for path in readable(environment):
+        arguments += ["--ro-bind", str(path), str(path)]
+    for path in hidden():
+        arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]
+    for outside, inside in writable:
+        arguments += ["--bind", str(outside), str(inside)]
+    # bubblewrap's root is a file system in memory of any size.
+    arguments += ["--remount-ro", "/", "--chdir", str(folder), "--clearenv"]
+    for name, value in inner_environment(environment).items():
+        arguments += ["--setenv", name, value]
+    return arguments
+
+
+def readable(environment: dict[str, str]) -> list[Path]:
+    """Everything outside that can be read inside."""
+    python = [sys.prefix, sys.base_prefix, Path(sys.executable).resolve().parent.parent]
+    if site.ENABLE_USER_SITE and os.path.isdir(site.getusersitepackages()):
+        python.append(site.getusersitepackages())
+    candidates = [*SYSTEM, *(f"/etc/{name}" for name in ETC), *python, *packages(), *model(environment)]
+    candidates.append(references(environment))
+    return [Path(path) for path in dict.fromkeys(map(str, candidates)) if os.path.exists(path)]
+
+
+def packages() -> list[Path]:
+    """Where the workbook's own packages lie."""
+    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+
+
+def hidden() -> list[Path]:
+    """Folders in what is readable that are covered by empty ones."""
+    return [path for place in packages() for name in HIDDEN if (path := place.parent / name).exists()]
+
+
+def model(environment: dict[str, str]) -> list[Path]:
+    """The folder of the model that everybody is graded on, or the Hugging Face cache; ioi-mini is part of `utils`."""
+    name = environment.get("IOI_MODEL", "ioi-mini")
+    if name == "ioi-mini":
+        return []
+    return [Path(name).expanduser()] if Path(name).expanduser().is_dir() else [hub_cache(environment)]
+
+
+def hub_cache(environment: dict[str, str]) -> Path:
+    """Where the Hugging Face hub keeps models; its token lies elsewhere."""
+    home = environment.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    return Path(environment.get("HF_HUB_CACHE") or Path(home) / "hub")
+
+
+def references(environment: dict[str, str]) -> Path:
+    """Where utils.references keeps what it computed."""
+    return Path(environment.get("IOI_CACHE") or platformdirs.user_cache_dir("activation-patching"))
+
+
+def inner_environment(environment: dict[str, str]) -> dict[str, str]:
+    """The environment inside: little of the one outside, and a home of its own."""
+    inner = {name: environment[name] for name in VARIABLES if name in environment}
+    return inner | {
+        "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/tmp/home",
+        "TMPDIR": "/tmp",
+        "IOI_CACHE": str(references(environment)),
+        "HF_HUB_CACHE": str(hub_cache(environment)),
+        "HF_HUB_OFFLINE": "1",
+    }

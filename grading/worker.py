@@ -1,0 +1,188 @@
+"""What a worker does: grade one submission in a folder of its own, and keep the result.
+
+Whatever the submission does, the worker lives: nbgrader runs in a process of its own, with a time limit.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbgrader.api import Gradebook
+
+from grading import autograde, kernel, results
+from grading.course import Course, copy_submission, links_in
+from grading.errors import GradingError
+from grading.limits import Limits
+from grading.private_gradebook import url
+from grading.results import Graded, Result
+
+STARTING_SECONDS = 60
+"""What nbgrader and a kernel may take to start, on top of a notebook's own time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A submission to be graded."""
+
+    course: Course
+    student: str
+    fingerprint: str
+    notebooks: tuple[str, ...]
+    """The names of the assignment's notebooks."""
+    limits: Limits
+    """What one notebook may use."""
+    sandboxed: bool
+
+
+def grade(task: Task) -> None:
+    """Grade a submission and keep the result, which another process enters."""
+    started = time.monotonic()
+    with private_folder(task.course) as folder:
+        place = folder / "submitted" / autograde.STUDENT / task.course.assignment
+        submission = task.course.submission(task.student)
+        copy_submission(submission, place, task.course.ignore)
+        shutil.copyfile(template(task.course), folder / "gradebook.db")
+        environment = kernel.install(folder, task.limits, task.sandboxed)
+        handed_in = {path.stem for path in place.glob("*.ipynb")}
+        outcomes = run_nbgrader(task, folder, environment, [name for name in task.notebooks if name in handed_in])
+        result = Result(
+            student=task.student,
+            fingerprint=task.fingerprint,
+            timestamp=read_timestamp(place / "timestamp.txt"),
+            notebooks=read_scores(task, folder, outcomes),
+            notes=notes_on(submission, handed_in - set(task.notebooks)),
+            seconds=time.monotonic() - started,
+        )
+        graded = folder / "autograded" / autograde.STUDENT / task.course.assignment
+        results.keep(task.course, result, graded, folder / "log")
+
+
+def template(course: Course) -> Path:
+    """The gradebook that every worker begins with."""
+    return course.state / "gradebook.db"
+
+
+@contextlib.contextmanager
+def private_folder(course: Course) -> Iterator[Path]:
+    """A folder that only we can read, removed afterwards.
+
+    It lies in the machine's own folder for temporary files: sockets need a short path, and a local disk.
+    """
+    folder = Path(tempfile.mkdtemp(dir=scratch(course)))
+    try:
+        yield folder
+    finally:
+        results.remove(folder)
+
+
+def scratch(course: Course) -> Path:
+    """The folder for the private folders of a course. What a killed process leaves there, the next run removes."""
+    ours = Path(tempfile.gettempdir()) / f"grading-{os.getuid()}"
+    ours.mkdir(mode=0o700, exist_ok=True)
+    if ours.is_symlink() or ours.stat().st_uid != os.getuid():
+        raise GradingError(f"{ours} belongs to somebody else: have it removed, or set TMPDIR to another folder.")
+    folder = ours / hashlib.blake2b(str(course.state).encode(), digest_size=4).hexdigest()
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def run_nbgrader(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> dict[str, str]:
+    """Have nbgrader grade the notebooks in `folder`; return what became of each.
+
+    Should nbgrader's process die or take too long, the notebook it was at is given up, and it starts again at the next.
+    """
+    outcomes: dict[str, str] = {}
+    while remaining := [name for name in notebooks if name not in outcomes]:
+        ending = run_once(task, folder, environment, remaining)
+        outcomes |= read_outcomes(folder / autograde.OUTCOMES)
+        if remaining[0] not in outcomes:
+            outcomes[remaining[0]] = ending
+        elif unfinished := [name for name in remaining if name not in outcomes]:
+            outcomes[unfinished[0]] = ending
+    return outcomes
+
+
+def run_once(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> str:
+    """Run nbgrader's process to its end; return how it ended."""
+    command = [sys.executable, "-m", "grading.autograde", str(folder), task.course.assignment, *notebooks]
+    runtime = folder / kernel.SOCKETS
+    runtime.mkdir(exist_ok=True)
+    environment = (
+        os.environ
+        | environment
+        | {
+            # Several threads of several kernels on the same cores wait for one another.
+            "OMP_NUM_THREADS": "1",
+            "JUPYTER_RUNTIME_DIR": str(runtime),
+            "TMPDIR": str(runtime),
+        }
+    )
+    seconds = len(notebooks) * (task.limits.seconds + STARTING_SECONDS)
+    with open(folder / "log", "ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=task.course.settings_folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return f"nbgrader was stopped after {seconds} seconds"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return f"nbgrader's process ended with code {code}"
+
+
+def read_outcomes(file: Path) -> dict[str, str]:
+    """What nbgrader's process noted; a line that it had no time to finish is none."""
+    outcomes = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        with contextlib.suppress(ValueError):
+            name, outcome = json.loads(line)
+            outcomes[name] = outcome
+    return outcomes
+
+
+def read_scores(task: Task, folder: Path, outcomes: dict[str, str]) -> dict[str, Graded]:
+    """What nbgrader wrote into the private gradebook, by notebook."""
+    graded = {name: Graded(outcomes.get(name, "missing")) for name in task.notebooks}
+    with Gradebook(url(folder / "gradebook.db"), task.course.course_id) as gradebook:
+        for notebook in gradebook.student_submissions(autograde.STUDENT)[0].notebooks if has_scores(gradebook) else ():
+            entry = graded[notebook.name]
+            entry.scores = {grade.name: grade.auto_score for grade in notebook.grades}
+            entry.by_hand = [grade.name for grade in notebook.grades if grade.needs_manual_grade]
+            entry.comments = {comment.name: comment.auto_comment for comment in notebook.comments}
+        gradebook.engine.dispose()
+    return graded
+
+
+def has_scores(gradebook: Gradebook) -> bool:
+    """Whether nbgrader got as far as making an entry."""
+    return any(student.id == autograde.STUDENT for student in gradebook.students)
+
+
+def read_timestamp(file: Path) -> str | None:
+    """When a submission was handed in, as nbgrader notes it."""
+    return file.read_text(encoding="utf-8", errors="replace").strip() or None if file.exists() else None
+
+
+def notes_on(submission: Path, unknown: set[str]) -> list[str]:
+    """What the instructor should know of a submission besides its scores."""
+    notes = [f"{name}.ipynb is no notebook of the assignment" for name in sorted(unknown)]
+    return notes + [f"{name} is a link and was left out" for name in links_in(submission)]
