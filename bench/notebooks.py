@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 
 from bench.__main__ import save_random_gpt2
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 SOLUTIONS = sorted((Path(__file__).parents[1] / "solutions/activation_patching").glob("*.ipynb"))
 
 
@@ -59,10 +60,12 @@ def wait_of(cell: nbformat.NotebookNode) -> Wait:
     times = cell.metadata.execution
     started, ended = (datetime.fromisoformat(times[key]) for key in ("iopub.execute_input", "iopub.status.idle"))
     grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-    text = "".join(output.get("text", "") for output in cell.outputs)
-    return Wait(
-        cell.id, (ended - started).total_seconds(), grade_id.endswith("_bonus"), "%|" in text or "run/s" in text
-    )
+    return Wait(cell.id, (ended - started).total_seconds(), grade_id.endswith("_bonus"), any(map(is_bar, cell.outputs)))
+
+
+def is_bar(output: nbformat.NotebookNode) -> bool:
+    """Whether an output is a progress bar: a widget where there are widgets, or else text."""
+    return "/s]" in output.get("text", "") or WIDGET in output.get("data", {})
 
 
 def line(name: str, waits: list[Wait]) -> str:
