@@ -38,13 +38,17 @@ def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float
 
         getattr(patching, name)(model, data.corrupted_tokens, clean_cache, ioi_metric)
 
-    but computed once and kept on disk under `cache_folder()`. The file's name is a hash of everything the result
-    depends on: the sweep, the model's weights and configuration, the prompts, the answers, and the versions of torch
-    and transformer_lens. A sweep over several components is put together from those over one.
+    but computed once and kept on disk under `cache_folder()`. The file's name has a hash of everything the result
+    depends on besides the sweep: the model's weights and configuration, the prompts, the answers, and the versions of
+    torch and transformer_lens. A sweep over several components is put together from those over one.
     """
-    if name in PARTS:
-        return torch.stack([reference_sweep(part, model, data) for part in PARTS[name]])
-    file = cache_folder() / f"{name}-{_fingerprint(name, model, data)}.safetensors"
+    fingerprint = _fingerprint(model, data)
+    results = [_kept_or_computed(part, model, data, fingerprint) for part in PARTS.get(name, [name])]
+    return torch.stack(results) if name in PARTS else results[0]
+
+
+def _kept_or_computed(name: str, model: TransformerBridge, data: IOIData, fingerprint: str) -> Float[Tensor, "..."]:
+    file = cache_folder() / f"{name}-{fingerprint}.safetensors"
     kept = _read(file)
     if kept is not None:
         return kept.to(data.tokens.device)
@@ -67,12 +71,12 @@ def _compute(name: str, model: TransformerBridge, data: IOIData) -> Float[Tensor
         return getattr(patching, name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 
 
-def _fingerprint(name: str, model: TransformerBridge, data: IOIData) -> str:
+def _fingerprint(model: TransformerBridge, data: IOIData) -> str:
     digest = hashlib.blake2b(digest_size=16)
     versions = [importlib.metadata.version(package) for package in ("torch", "transformer_lens")]
     # The same model in another folder is the same model.
     config = {key: str(value) for key, value in model.cfg.to_dict().items() if key not in NAMES_IN_CONFIG}
-    digest.update(json.dumps([name, versions, config], sort_keys=True).encode())
+    digest.update(json.dumps([versions, config], sort_keys=True).encode())
     tensors = [data.tokens, data.corrupted_tokens, data.answer_tokens, *model.state_dict().values()]
     for tensor in tensors:
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
