@@ -310,7 +310,8 @@ for path in {forbidden!r}:
 for path in {forbidden!r} + ["/usr/new", "/new", "/etc/new"]:
     try:
         open(path + ".new", "w")
-        seen.append("wrote " + path)
+        if not path.startswith("/tmp/"):  # where a folder of its own may lie, in memory; the test looks outside
+            seen.append("wrote " + path)
     except OSError:
         pass
 try:
@@ -357,6 +358,7 @@ def test_a_submission_sees_nothing_but_itself(course: Path, monkeypatch: pytest.
         before = tree(course / "submitted")
         printed = grade(course)
     assert points(course) == {"ann": 4, "Zoë the Spy [1]": 4}, printed
+    assert not any(Path(f"{path}.new").exists() for path in forbidden)
     assert tree(course / "submitted") == before
 
 

@@ -91,7 +91,7 @@ def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_num
         "load_ioi": lambda model: data,
         "make_ioi_metric": lambda model, data: case.patching_metric,
         "check_sweep_on_tiny_models": lambda *args, **options: None,
-        "reference_sweep": lambda name, model, data: hooks.append(conduct.hooks_on(model)),
+        "reference_sweep": lambda name, model, data: hooks.append(conduct.hooks_on(model)) or torch.zeros(2, 3),
         "_compare": lambda *args: cases.append(args[4]),
     }.items():
         monkeypatch.setattr(sweep_checks, name, function)

@@ -180,9 +180,7 @@ def _corrupted_run(
     """The logits of the corrupted run, and those of its activations that the sweep needs."""
     needed = {"resid_pre", "resid_mid", "k", "v", *components}
     if set(components) & set(HEAD_COMPONENTS):
-        needed.add("z")
-    if set(components) & {"q", "k"}:
-        needed.add("q")
+        needed |= {"q", "z"}
     names = {get_act_name(component, layer) for component in needed for layer in range(model.cfg.n_layers)}
     return model.run_with_cache(tokens, names_filter=lambda name: name in names)
 
