@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
+from nbgrader.utils import is_solution
 
 INTRODUCTION = """\
 # Activation patching, from scratch
@@ -40,14 +41,10 @@ def entry(name: str, notebook: NotebookNode) -> Entry:
     return Entry(
         name=name,
         title=first.splitlines()[0].removeprefix("# ").split(":")[0],
-        to_write=tuple(cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_to_fill_in(cell)),
+        to_write=tuple(cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_solution(cell)),
         reading=effort["reading"],
         exercises=effort["exercises"],
     )
-
-
-def is_to_fill_in(cell: NotebookNode) -> bool:
-    return cell.metadata.get("nbgrader", {}).get("solution", False)
 
 
 def contents(entries: list[Entry]) -> NotebookNode:
