@@ -1,5 +1,6 @@
 """What the notebooks import: `import utils`, then `utils.load_model()` and so on."""
 
+import utils.threads  # noqa: F401  first, before anything imports PyTorch
 from utils.beside import published_beside
 from utils.circuit import CircuitError, evidence_table, measure_evidence, published_circuit
 from utils.diagrams import (

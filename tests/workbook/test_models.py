@@ -573,3 +573,11 @@ def test_a_notebook_shows_an_error_as_its_sentence_only():
     assert output.ename == "ModelError"
     assert output.traceback == [f"ModelError: {output.evalue}"]
     assert_one_sentence(output.evalue, "no such model")
+
+
+def test_pytorch_is_loaded_after_the_setting_of_its_threads():
+    """PyTorch reads it once, when it is loaded."""
+    command = [sys.executable, "-X", "importtime", "-c", "import utils"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split("\n")
+    names = [line.rpartition("|")[2].strip() for line in loaded]
+    assert names.index("utils.threads") < names.index("torch")

@@ -26,6 +26,7 @@ from utils.sweeps import arithmetic, patched_runs
 SWEEPS = [name for name in sweeps.__all__ if name.startswith("get_act_patch_")]
 EVERY = ["get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every", "get_act_patch_attn_head_by_pos_every"]
 VOCABULARY = 1098
+with_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN")
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +173,20 @@ def test_a_model_without_compatibility_mode_is_served_too(tmp_path):
     case = make_case(model.eval().requires_grad_(False))
     for name in EVERY:
         assert_close(fast(name, case), slow(name, case))
+
+
+@with_onednn
+@pytest.mark.parametrize("by_onednn", [True, False])
+def test_both_libraries_for_matrix_products_give_the_same_numbers(tiny_gpt2, monkeypatch, by_onednn):
+    products = []
+    onednn = arithmetic._linear_by_onednn
+    monkeypatch.setattr(arithmetic, "ROWS_WORTH_CONVERTING", 1)
+    monkeypatch.setattr(arithmetic, "_onednn_is_faster", lambda: by_onednn)
+    monkeypatch.setattr(arithmetic, "_linear_by_onednn", lambda *args: products.append(args) or onednn(*args))
+    case = make_case(tiny_gpt2, batch=2)
+    for name in EVERY:
+        assert_close(fast(name, case), slow(name, case))
+    assert bool(products) == by_onednn
 
 
 def assert_sampled_cells_close(case: TinyCase, name: str, components: tuple[str, ...], n_cells: int) -> None:
@@ -394,6 +409,14 @@ def test_the_progress_bar_is_on_stdout_and_for_long_work_only(tiny_gpt2, monkeyp
     assert err == ""
     fast("get_act_patch_resid_pre", case, progress=False)
     assert capfd.readouterr() == ("", "")
+
+
+@with_onednn
+def test_the_benchmark_counts_the_operations_of_both_libraries():
+    x, W, b = torch.ones(4, 100, 24), torch.ones(40, 24), torch.ones(40)
+    by_default = benchmark.count_flop(lambda: torch.nn.functional.linear(x, W, b))
+    by_onednn = benchmark.count_flop(lambda: arithmetic._linear_by_onednn(x, W, b))
+    assert by_default == by_onednn == 2 * 400 * 24 * 40
 
 
 def test_the_benchmark_writes_its_table(tmp_path):

@@ -30,7 +30,7 @@ Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
 
 # As many positions, of all runs and prompts of a batch together, make matrix products fast. More would be slower: the
 # activations would leave the processor's caches, and fresh memory costs time.
-ENOUGH_POSITIONS = 2048
+ENOUGH_POSITIONS = 3072
 BYTES_OF_LOGITS = 24 * 2**20
 # A bound for models larger than gpt2-small and for long prompts; gpt2-small's batches stay well below.
 DEFAULT_MEMORY = 256 * 2**20
