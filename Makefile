@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint bench mutations bank release grade demo preview screenshots model model-report verify-gpt2
+.PHONY: lab test lint bench mutations bank release grade report demo preview screenshots model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -43,6 +43,10 @@ release: $(VENV)/.workbook
 grade: $(VENV)/.workbook
 	$(BIN)/python -m grading $(GRADE_ARGS)
 
+# The graded class on one page, and nbgrader's table of its grades.
+report: $(VENV)/.workbook
+	$(BIN)/python -m grading.class_report $(REPORT_ARGS)
+
 demo: $(VENV)/.workbook
 	$(BIN)/python -m tests.workbook.demo
 
@@ -54,10 +58,10 @@ preview: $(VENV)/.workbook
 screenshots: $(VENV)/.workbook
 	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_browser.py tests/workbook/test_preview.py
 
-# Train ioi-mini again, into $(MODEL_OUT), in about 16 minutes. report --write-card then puts its figures into the card.
+# Train ioi-mini again, into $(MODEL_OUT), in about 20 minutes. report --write-card then puts its figures into the card.
 MODEL_OUT ?= utils/ioi_mini/model
 model: $(VENV)/.workbook
-	$(BIN)/python -m utils.ioi_mini.train --out $(MODEL_OUT) --seed 0
+	$(BIN)/python -m utils.ioi_mini.train --out $(MODEL_OUT)
 
 model-report: $(VENV)/.workbook
 	$(BIN)/python -m utils.ioi_mini.report

@@ -84,9 +84,9 @@ WRONG = {
         "at S2 it looks at S1+1 (0.",
     ),
     "a head that looks at S2 and moves nothing": (
-        PUBLISHED | {"s-inhibition": [*PUBLISHED["s-inhibition"], (7, 0)]},
+        PUBLISHED | {"s-inhibition": [*PUBLISHED["s-inhibition"], (7, 10)]},
         "s-inhibition",
-        "7.0 is listed as an s-inhibition head, but patching its values moves the metric by ",
+        "7.10 is listed as an s-inhibition head, but patching its values moves the metric by ",
     ),
     "an idle head": (PUBLISHED | {"induction": [(5, 5), (6, 9), (1, 1)]}, "induction", "1.1 is listed as an induction"),
     "a previous-token head too late": (
