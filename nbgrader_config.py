@@ -1,6 +1,7 @@
 """nbgrader's settings for this course: where things lie, and how submissions are run."""
 
 import os
+import secrets
 import sysconfig
 
 # nbgrader starts `alembic` by its name when it makes a gradebook: this environment's programs come first.
@@ -16,19 +17,30 @@ c.CourseDirectory.release_directory = "exercises"
 # loop takes all of them, and each notebook gets five times as many from `make grade`.
 c.Execute.timeout = 300 if os.environ.get("IOI_MODEL", "ioi-mini") == "ioi-mini" else 900
 
+# What every kernel begins with: everybody gets one model, the one named by the instructor's IOI_MODEL or else ioi-mini,
+# and figures that bring plotly.js along, without which the feedback pages would have none. Progress bars are for people
+# who wait. The instructor's packages are imported before the submission can change its sys.path.
+begin = (
+    'import os; os.environ.setdefault("IOI_MODEL", "ioi-mini"); '
+    'os.environ.setdefault("PLOTLY_RENDERER", "notebook"); '
+    'os.environ.setdefault("TQDM_DISABLE", "1"); import tests'
+)
+
+# A student could tag a check so that it is not run, and gets its points; nobody knows this tag.
+c.Execute.skip_cells_with_tag = secrets.token_hex()
+
 c.Execute.extra_arguments = [
     "--HistoryManager.hist_file=:memory:",
-    # A file named utils.py or tests.py in a submission must not replace the instructor's packages, ...
+    # A file named utils.py or tests.py in a submission must not replace the instructor's packages.
     "--InteractiveShellApp.ignore_cwd=True",
-    # ... which are imported first, so that a submission's own sys.path does not matter either. Before that, everybody
-    # gets one model, the one named by the instructor's IOI_MODEL or else ioi-mini, and figures that bring plotly.js
-    # along, without which the feedback pages would have none. Progress bars are for people who wait.
-    '--InteractiveShellApp.exec_lines=import os; os.environ.setdefault("IOI_MODEL", "ioi-mini"); '
-    'os.environ.setdefault("PLOTLY_RENDERER", "notebook"); '
-    'os.environ.setdefault("TQDM_DISABLE", "1"); import tests',
+    f"--InteractiveShellApp.exec_lines={begin}",
     # A warning about TCP, once for every notebook, would drown nbgrader's own log.
     "--IPKernelApp.log_level=ERROR",
 ]
+
+# `make grade` runs this before it forks a submission's kernels: so all of its notebooks share one import, and the model
+# takes a fraction of a second to load.
+c.ClassGrading.preload = f"{begin}; import utils; utils.load_model()"
 
 # `make grade` runs this once, as arguments of Python, before the class: what the checks compare with is computed.
 c.ClassGrading.prepare = ["-m", "grading.warm"]

@@ -6,9 +6,11 @@ or changed, and enters the results into the course's gradebook, from where nbgra
 - `course`: what nbgrader's settings say of the course, and the submissions in it.
 - `private_gradebook`: the gradebook that a worker's nbgrader writes into.
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
-- `kernel`: the program that starts a kernel; `sandbox`: what that may see; `limits`: what it may use.
+- `warm_kernels`: a process for each submission that forks its kernels, as `kernel_server` says; `kernel`: the program
+  that has one forked for nbgrader; `sandbox`: what all of these may see; `limits`: what they may use.
 - `results`: what is known of a submission, kept on disk, so that an interrupted run can go on.
 - `merge`: enter a result into the course's gradebook.
 - `warm`: compute what the checks compare with, once for all.
 - `classroom`: all submissions of a class, one after another as workers become free.
+- `class_report`: the class on one page, `python -m grading.class_report`.
 """

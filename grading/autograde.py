@@ -1,12 +1,14 @@
 """The process in which nbgrader grades one submission: its own converter, one notebook after another.
 
 A worker starts it, as `python -m grading.autograde FOLDER ASSIGNMENT NOTEBOOK...`, in the folder of the course's
-nbgrader_config.py. FOLDER is a course folder that holds nothing but the submission and a gradebook. What becomes of
-each notebook is appended to FOLDER/outcomes, one line of JSON each, at once: should this process die, its worker knows
-where. A notebook that cannot be graded does not keep nbgrader from the next one.
+nbgrader_config.py. FOLDER is a course folder that holds nothing but the submission and a gradebook, and its file
+settings.json says how to run kernels. What becomes of each notebook is appended to FOLDER/outcomes, one line of JSON
+each, at once: should this process die, its worker knows where. A notebook that cannot be graded does not keep nbgrader
+from the next one.
 """
 
 import json
+import secrets
 import sys
 from pathlib import Path
 
@@ -16,9 +18,10 @@ from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
 from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError, ValidationError
 
-from grading.kernel import NAME, SOCKETS, STOPPED
+from grading.kernel import NAME, STOPPED
 from grading.private_gradebook import url
 from grading.processes import die_with_parent
+from grading.warm_kernels import SOCKETS, KernelServer
 
 STUDENT = "submission"
 """The student's name in the private course: an id with characters that nbgrader cannot take costs nobody a grade."""
@@ -61,20 +64,29 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
             "--CourseDirectory.autograded_directory=autograded",
             "--CourseDirectory.directory_structure={nbgrader_step}/{student_id}/{assignment_id}",
             f"--Execute.kernel_name={NAME}",
+            # A student could tag a check so that it is not run, and gets its points; nobody knows this tag.
+            f"--Execute.skip_cells_with_tag={secrets.token_hex()}",
             # Sockets in the file system work without a network; their names are this one and a number.
             "--KernelManager.transport=ipc",
             f"--KernelManager.ip={folder / SOCKETS / 's'}",
         ]
     )
     app.coursedir.assignment_id = assignment
+    kernels = KernelServer(
+        folder,
+        inside=folder / "autograded" / STUDENT / assignment,
+        statements=app.config.ClassGrading.get("preload", ""),
+    )
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
+        kernels.ensure()
         outcome = grade_notebook(app)
         if (folder / STOPPED).exists():
             outcome = f"stopped, for {(folder / STOPPED).read_text(encoding='utf-8')}"
             (folder / STOPPED).unlink()
         with open(folder / OUTCOMES, "a", encoding="utf-8") as stream:
             stream.write(json.dumps([notebook, outcome]) + "\n")
+    kernels.end()
 
 
 def grade_notebook(app: AutogradeApp) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import fcntl
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from distributed import Client, LocalCluster, as_completed
+from nbgrader.api import InvalidEntry
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
@@ -19,6 +22,9 @@ from grading.errors import GradingError
 from grading.limits import Limits
 from grading.results import Result
 from grading.worker import Task
+
+SECONDS_FOR_A_WORKER = 10
+"""How long a running scheduler may be without a worker."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,24 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
         )
         failed = []
         with tqdm(total=len(plan.to_grade) + len(plan.to_enter), unit="submission", smoothing=0.1) as progress:
-            for task in plan.to_enter:
-                report(course, settings, task, progress)
+            failed += [task.student for task in plan.to_enter if not report(course, settings, task, progress)]
             if plan.to_grade:
-                results.remove(worker.scratch(course))
+                clear_scratch(course, options)
                 prepare(course, settings)
                 private_gradebook.make_template(course, worker.template(course))
-                failed = grade_all(course, settings, plan.to_grade, options, progress)
-                results.remove(worker.scratch(course))
+                failed += grade_all(course, settings, plan.to_grade, options, progress)
+                clear_scratch(course, options)
         write_report(course, students)
     return failed
+
+
+def clear_scratch(course: Course, options: Options) -> None:
+    """Remove what killed processes have left on this machine.
+
+    A scheduler's workers outlive a run, and may still be at a submission of one that was killed.
+    """
+    if not options.scheduler:
+        results.remove(worker.scratch(course))
 
 
 def prepare(course: Course, settings: Config) -> None:
@@ -117,12 +131,14 @@ def grade_all(course: Course, settings: Config, tasks: list[Task], options: Opti
         futures = {client.submit(worker.grade, task, pure=False): task for task in tasks}
         for future in as_completed(futures):
             task = futures[future]
-            if future.status == "finished":
-                report(course, settings, task, progress)
-            else:
-                failed.append(task.student)
-                progress.write(f"{task.student}: NOT GRADED ({future.exception()})")
+            if future.status != "finished":
+                # Without its scheduler, nothing is known of a task.
+                reason = "the scheduler is gone" if future.cancelled() else future.exception()
+                progress.write(f"{task.student}: NOT GRADED ({reason})")
                 progress.update()
+                failed.append(task.student)
+            elif not report(course, settings, task, progress):
+                failed.append(task.student)
             future.release()
     return failed
 
@@ -131,11 +147,14 @@ def grade_all(course: Course, settings: Config, tasks: list[Task], options: Opti
 def connect(course: Course, options: Options, tasks: int) -> Iterator[Client]:
     """The workers: those of a running scheduler, or processes on this machine that end with the block."""
     if options.scheduler:
+        # What it would print, pages of it, of a scheduler that is gone is said in a sentence below.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client = Client(options.scheduler, timeout=10)
         except (OSError, ValueError) as error:
             raise GradingError(f"No scheduler answers at {options.scheduler}: {error}") from None
         with client:
+            insist_on_workers(client, options.scheduler)
             yield client
         return
     with (
@@ -155,13 +174,32 @@ def connect(course: Course, options: Options, tasks: int) -> Iterator[Client]:
         yield client
 
 
-def report(course: Course, settings: Config, task: Task, progress: tqdm) -> None:
-    """Enter a result, and print a line on it."""
+def insist_on_workers(client: Client, address: str) -> None:
+    """Stop where tasks would wait for a worker for ever."""
+    try:
+        client.wait_for_workers(1, timeout=SECONDS_FOR_A_WORKER)
+    except TimeoutError:
+        raise GradingError(
+            f"The scheduler at {address} has no workers: start them with `dask worker {address} --nthreads 1`, one for "
+            "each core."
+        ) from None
+
+
+def report(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:
+    """Enter a result, and print a line on it; return whether that was possible."""
     result = results.read(course, task.student, task.fingerprint)
-    points, most = merge.enter(course, settings, result)
-    line = f"{task.student}: {points:g} of {most:g} points, {result.seconds:.0f} s"
+    entered = True
+    try:
+        points, most = merge.enter(course, settings, result)
+        line = f"{task.student}: {points:g} of {most:g} points, {result.seconds:.0f} s"
+    # Such as a name that is too long for the database, or a timestamp that is no time.
+    except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
+        entered = False
+        reason = str(error).strip().split("\n")[0][:200]
+        line = f"{task.student}: NOT GRADED (the gradebook does not take the result: {reason})"
     progress.write("; ".join([line, *result.remarks()]))
     progress.update()
+    return entered
 
 
 def write_report(course: Course, students: list[str]) -> None:

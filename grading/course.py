@@ -12,6 +12,8 @@ from pathlib import Path
 
 from nbgrader.api import Gradebook
 from nbgrader.apps import AutogradeApp
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
 from grading.errors import GradingError
@@ -29,6 +31,7 @@ class Course:
     db_url: str
     submitted_directory: str
     autograded_directory: str
+    feedback_directory: str
     source_directory: str
     directory_structure: str
     ignore: tuple[str, ...]
@@ -47,8 +50,17 @@ class Course:
     def autograded(self, student: str) -> Path:
         return self._path(self.autograded_directory, student)
 
+    def feedback(self, student: str) -> Path:
+        return self._path(self.feedback_directory, student)
+
     def open_gradebook(self) -> Gradebook:
-        return Gradebook(self.db_url, self.course_id)
+        """The course's gradebook. Raises `GradingError` where its database, or the driver for that, is not there."""
+        try:
+            return Gradebook(self.db_url, self.course_id)
+        except (SQLAlchemyError, ImportError) as error:
+            place = make_url(self.db_url).render_as_string(hide_password=True)
+            why = str(getattr(error, "orig", error)).strip().replace("\n", " ")
+            raise GradingError(f"The gradebook {place} cannot be opened: {why}") from error
 
     def students(self) -> list[str]:
         """Everybody who has a folder for this assignment under submitted/, also an empty one."""
@@ -79,6 +91,7 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
         db_url=directory.db_url,
         submitted_directory=directory.submitted_directory,
         autograded_directory=directory.autograded_directory,
+        feedback_directory=directory.feedback_directory,
         source_directory=directory.source_directory,
         directory_structure=directory.directory_structure,
         ignore=tuple(directory.ignore),

@@ -11,6 +11,7 @@ import shutil
 import site
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -47,15 +48,18 @@ def is_missing() -> str:
     return f"bubblewrap cannot make one here ({trial.stderr.strip()})" if trial.returncode else ""
 
 
-def command(folder: Path, writable: list[tuple[Path, Path]], environment: dict[str, str]) -> list[str]:
+def command(
+    folder: Path, writable: list[tuple[Path, Path]], environment: dict[str, str], more_to_read: Sequence[Path] = ()
+) -> list[str]:
     """The beginning of a command line; the program to run follows.
 
-    `folder` is the current folder inside. `writable` are pairs of a folder outside and its name inside.
+    `folder` is the current folder inside. `writable` are pairs of a folder outside and its name inside, and
+    `more_to_read` are files and folders besides those that every notebook needs.
     """
     arguments = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     arguments += ["--cap-drop", "ALL", "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
     arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", "/tmp/home"]
-    for path in readable(environment):
+    for path in [*readable(environment), *more_to_read]:
         arguments += ["--ro-bind", str(path), str(path)]
     for path in hidden():
         arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]

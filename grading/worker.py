@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,13 @@ from pathlib import Path
 
 from nbgrader.api import Gradebook
 
-from grading import autograde, kernel, results
+from grading import autograde, kernel, results, sandbox
 from grading.course import Course, copy_submission, links_in
 from grading.errors import GradingError
 from grading.limits import Limits
 from grading.private_gradebook import url
 from grading.results import Graded, Result
+from grading.warm_kernels import SOCKETS, Settings
 
 STARTING_SECONDS = 60
 """What nbgrader and a kernel may take to start, on top of a notebook's own time."""
@@ -46,13 +48,16 @@ class Task:
 
 def grade(task: Task) -> None:
     """Grade a submission and keep the result, which another process enters."""
+    if task.sandboxed and (reason := sandbox.is_missing()):
+        raise GradingError(f"on {socket.gethostname()} there is no sandbox: {reason}")
     started = time.monotonic()
     with private_folder(task.course) as folder:
         place = folder / "submitted" / autograde.STUDENT / task.course.assignment
         submission = task.course.submission(task.student)
         copy_submission(submission, place, task.course.ignore)
         shutil.copyfile(template(task.course), folder / "gradebook.db")
-        environment = kernel.install(folder, task.limits, task.sandboxed)
+        Settings(task.limits, task.sandboxed).write(folder)
+        environment = kernel.install(folder)
         handed_in = {path.stem for path in place.glob("*.ipynb")}
         outcomes = run_nbgrader(task, folder, environment, [name for name in task.notebooks if name in handed_in])
         result = Result(
@@ -115,7 +120,7 @@ def run_nbgrader(task: Task, folder: Path, environment: dict[str, str], notebook
 def run_once(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> str:
     """Run nbgrader's process to its end; return how it ended."""
     command = [sys.executable, "-m", "grading.autograde", str(folder), task.course.assignment, *notebooks]
-    runtime = folder / kernel.SOCKETS
+    runtime = folder / SOCKETS
     runtime.mkdir(exist_ok=True)
     environment = (
         os.environ
@@ -123,6 +128,8 @@ def run_once(task: Task, folder: Path, environment: dict[str, str], notebooks: l
         | {
             # Several threads of several kernels on the same cores wait for one another.
             "OMP_NUM_THREADS": "1",
+            # Nothing is imported from a current folder.
+            "PYTHONSAFEPATH": "1",
             "JUPYTER_RUNTIME_DIR": str(runtime),
             "TMPDIR": str(runtime),
         }

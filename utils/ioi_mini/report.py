@@ -303,9 +303,7 @@ def card_table(rows: list[Row]) -> str:
     """Return the rows that have a bar, or say that they have none, as the table of the model card."""
     marks = {True: "yes", False: "**no**", None: ""}
     lines = ["| figure | value | bar | cleared |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| {row.figure} | {row.value} | {row.bar} | {marks[row.passed]} |" for row in rows if row.bar
-    ]
+    lines += [f"| {row.figure} | {row.value} | {row.bar} | {marks[row.passed]} |" for row in rows if row.bar]
     return "\n".join(lines)
 
 

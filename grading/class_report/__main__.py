@@ -1,0 +1,45 @@
+"""`python -m grading.class_report`: write a page on a graded class, and nbgrader's table of its grades."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from grading.class_report import page
+from grading.class_report.figures import read_class
+from grading.course import read_course
+from grading.errors import GradingError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page and the table, and say where they are; return 0, or 1 where there is nothing to report on."""
+    options = parser().parse_args(arguments)
+    try:
+        course, _ = read_course(options.assignment, options.course_dir)
+        report, table = page.write(course, read_class(course))
+    except GradingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except SQLAlchemyError as error:
+        place = make_url(course.db_url).render_as_string(hide_password=True)
+        print(f"The gradebook {place} cannot be read: {first_line(error)}", file=sys.stderr)
+        return 1
+    print(f"The class on one page: {report}\nGrades as nbgrader exports them: {table}")
+    return 0
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m grading.class_report", description=__doc__)
+    parser.add_argument("assignment", nargs="?", help="by default the one named like the course")
+    parser.add_argument("--course-dir", type=Path, help="by default what nbgrader_config.py says")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""A process that has imported what the notebooks import, and forks a kernel for each notebook of one submission.
+
+    python kernel_server.py FILE_DESCRIPTOR STATEMENTS
+
+It begins inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
+The statements are run once. Then it waits at the socket for orders, each one line of JSON: `{}` asks whether it is
+ready; with the arguments, environment and folder of a kernel, it forks one, and answers with its exit code.
+
+It knows nothing of the other modules here: none of them can be seen from inside the sandbox.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+
+if __name__ == "__main__":
+    del sys.path[0]  # this file's folder, which is not for notebooks to import from
+
+from ipykernel.kernelapp import IPKernelApp
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LOOK_EVERY_SECONDS = 0.05
+
+
+def main(listening: socket.socket, statements: str) -> None:
+    """Serve until somebody ends this process."""
+    inherit_orphans()
+    try:
+        exec(statements, {})
+    except Exception:
+        traceback.print_exc()  # the notebooks will say it again, where it can be seen
+    while True:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            order = json.loads(connection.makefile().readline() or "{}")
+            answer = serve(order, connection, listening) if order else "ready"
+            connection.sendall(f"{answer}\n".encode())
+
+
+def serve(order: dict, connection: socket.socket, listening: socket.socket) -> int:
+    """Run a kernel to its end, or until nobody waits for it any more; return its exit code."""
+    kernel = os.fork()
+    if kernel == 0:
+        connection.close()
+        listening.close()
+        run_kernel(order)
+    code = wait(kernel, connection)
+    end_family(kernel)
+    return code
+
+
+def run_kernel(order: dict) -> None:
+    """Become a kernel. Does not return."""
+    code = 1
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()  # an interrupt is for this process and its children
+        os.environ.clear()
+        os.environ.update(order["environment"])
+        os.chdir(order["folder"])
+        random.seed()
+        IPKernelApp.launch_instance(argv=order["arguments"])
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(kernel: int, connection: socket.socket) -> int:
+    """Wait for a kernel's end; end it when the other side has hung up."""
+    while True:
+        ended, status = os.waitpid(kernel, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if select.select([connection], [], [], LOOK_EVERY_SECONDS)[0]:
+            os.kill(kernel, signal.SIGKILL)
+
+
+def inherit_orphans() -> None:
+    """On Linux, become the parent of processes whose parent ends, so that none outlives its notebook."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_family(kernel: int) -> None:
+    """End whatever a kernel has left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(kernel, signal.SIGKILL)
+    while family := list(children()):
+        for process in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+
+
+def children() -> Iterator[int]:
+    """This process's children, where the system lists them."""
+    with contextlib.suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children") as listed:
+                yield from map(int, listed.read().split())
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

@@ -1,0 +1,85 @@
+"""The process that forks a submission's kernels: one import for all notebooks, and nothing else in common."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.workbook.test_class_grading import (  # noqa: F401  the fixtures
+    RIGHT,
+    SETTINGS,
+    WHY_NO_SANDBOX,
+    course,
+    empty_course,
+    grade,
+    hand_in,
+    points,
+    remarks,
+)
+
+PRELOAD = 'c.ClassGrading.preload = "import time, decimal; decimal.imported_at = time.time()"\n'
+
+# The second notebook gets its points only if nothing of the first is left.
+ALONE = f"""
+import os
+assert "left_over" not in globals() and "LEFT_OVER" not in os.environ
+commands = [open(f"/proc/{{pid}}/cmdline").read() for pid in os.listdir("/proc") if pid.isdigit()]
+assert not any("sleep\\0" + "1234" in command for command in commands)
+{RIGHT}
+"""
+# nbgrader's own folder for a submission, in which kernels run without a sandbox, keeps files from notebook to notebook.
+IN_A_FOLDER_OF_ITS_OWN = """
+assert "left_over.txt" not in os.listdir()
+"""
+LEAVES_THINGS = f"""
+import os, subprocess
+left_over = os.environ["LEFT_OVER"] = "yes"
+open("left_over.txt", "w").write("yes")
+subprocess.Popen(["sleep", "1234"], start_new_session=True)
+{RIGHT}
+"""
+IMPORTED_BEFORE = f"""
+import sys, time
+assert time.time() - sys.modules["decimal"].imported_at > 0
+{RIGHT}
+"""
+KILLS_THE_PROCESS = f"""
+import os, signal, time
+os.kill(os.getppid(), signal.SIGKILL)
+time.sleep(8)  # until it has happened
+{RIGHT}
+"""
+
+
+@pytest.fixture
+def warm_course(course: Path) -> Path:  # noqa: F811
+    (course / "nbgrader_config.py").write_text(SETTINGS + PRELOAD)
+    return course
+
+
+def test_the_preload_is_there_in_every_notebook(warm_course: Path):
+    hand_in(warm_course, "ann", {"one": IMPORTED_BEFORE, "two": IMPORTED_BEFORE})
+    grade(warm_course)
+    assert points(warm_course) == {"ann": 4}
+
+
+@pytest.mark.parametrize("options", [(), ("--without-sandbox",)])
+def test_a_notebook_finds_nothing_of_the_one_before(warm_course: Path, options: tuple[str, ...]):
+    alone = ALONE if options or WHY_NO_SANDBOX else ALONE + IN_A_FOLDER_OF_ITS_OWN
+    hand_in(warm_course, "ann", {"one": LEAVES_THINGS, "two": alone})
+    grade(warm_course, *options)
+    assert points(warm_course) == {"ann": 4}
+
+
+def test_who_kills_the_process_loses_that_notebook_only(warm_course: Path):
+    hand_in(warm_course, "ann", {"one": KILLS_THE_PROCESS, "two": RIGHT})
+    hand_in(warm_course, "bob", {"one": RIGHT, "two": RIGHT})
+    grade(warm_course)
+    assert points(warm_course) == {"ann": 2, "bob": 4}
+    assert "one: the kernel died" in remarks(warm_course)["ann"]
+
+
+def test_a_preload_that_fails_costs_nobody_a_grade(course: Path):  # noqa: F811
+    (course / "nbgrader_config.py").write_text(SETTINGS + 'c.ClassGrading.preload = "import no_such_module"\n')
+    hand_in(course, "ann", {"one": RIGHT, "two": RIGHT})
+    grade(course)
+    assert points(course) == {"ann": 4}
