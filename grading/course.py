@@ -53,14 +53,18 @@ class Course:
     def feedback(self, student: str) -> Path:
         return self._path(self.feedback_directory, student)
 
+    @property
+    def gradebook_name(self) -> str:
+        """Where the gradebook is, without a password, for people to read."""
+        return make_url(self.db_url).render_as_string(hide_password=True)
+
     def open_gradebook(self) -> Gradebook:
         """The course's gradebook. Raises `GradingError` where its database, or the driver for that, is not there."""
         try:
             return Gradebook(self.db_url, self.course_id)
         except (SQLAlchemyError, ImportError) as error:
-            place = make_url(self.db_url).render_as_string(hide_password=True)
             why = str(getattr(error, "orig", error)).strip().replace("\n", " ")
-            raise GradingError(f"The gradebook {place} cannot be opened: {why}") from error
+            raise GradingError(f"The gradebook {self.gradebook_name} cannot be opened: {why}") from error
 
     def students(self) -> list[str]:
         """Everybody who has a folder for this assignment under submitted/, also an empty one."""

@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from grading.class_report import page
@@ -23,8 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except SQLAlchemyError as error:
-        place = make_url(course.db_url).render_as_string(hide_password=True)
-        print(f"The gradebook {place} cannot be read: {first_line(error)}", file=sys.stderr)
+        print(f"The gradebook {course.gradebook_name} cannot be read: {first_line(error)}", file=sys.stderr)
         return 1
     print(f"The class on one page: {report}\nGrades as nbgrader exports them: {table}")
     return 0

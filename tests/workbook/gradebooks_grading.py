@@ -111,19 +111,7 @@ def create_database(server: str, name: str) -> None:
 def entries(url: str) -> dict[tuple[str, str, str], tuple]:
     """What a gradebook has on graded cells, by student, notebook and cell."""
     with Gradebook(url, tiny.COURSE) as book:
-        return {
-            (submission.student.id, notebook.name, grade.name): (
-                grade.auto_score,
-                grade.manual_score,
-                grade.max_score,
-                grade.needs_manual_grade,
-                [(comment.name, comment.auto_comment) for comment in notebook.comments],
-                submission.timestamp,
-            )
-            for submission in book.assignment_submissions(tiny.COURSE)
-            for notebook in submission.notebooks
-            for grade in notebook.grades
-        }
+        return tiny.entries_in(book)
 
 
 def in_sqlite(course: Path) -> str:

@@ -126,22 +126,27 @@ def points(course: Path) -> dict[str, float]:
 
 
 def entries(course: Path) -> dict[tuple[str, str, str], tuple]:
-    """Everything the gradebook has on graded cells, by student, notebook and cell."""
+    """Everything the course's gradebook has on graded cells, by student, notebook and cell."""
     with gradebook(course) as book:
-        return {
-            (submission.student.id, notebook.name, grade.name): (
-                grade.auto_score,
-                grade.manual_score,
-                grade.max_score,
-                grade.needs_manual_grade,
-                [(comment.name, comment.auto_comment) for comment in notebook.comments],
-                notebook.late_submission_penalty,
-                submission.timestamp,
-            )
-            for submission in book.assignment_submissions(COURSE)
-            for notebook in submission.notebooks
-            for grade in notebook.grades
-        }
+        return entries_in(book)
+
+
+def entries_in(book: Gradebook) -> dict[tuple[str, str, str], tuple]:
+    """Everything a gradebook has on graded cells, by student, notebook and cell."""
+    return {
+        (submission.student.id, notebook.name, grade.name): (
+            grade.auto_score,
+            grade.manual_score,
+            grade.max_score,
+            grade.needs_manual_grade,
+            [(comment.name, comment.auto_comment) for comment in notebook.comments],
+            notebook.late_submission_penalty,
+            submission.timestamp,
+        )
+        for submission in book.assignment_submissions(COURSE)
+        for notebook in submission.notebooks
+        for grade in notebook.grades
+    }
 
 
 def tree(folder: Path) -> dict[str, int]:
