@@ -20,11 +20,12 @@ from tests.checking import (
     require_tensor,
     shape_hint,
 )
-from tests.conduct import fingerprints, hooks_left, known_name, ways_to_run_kept
+from tests.conduct import NotFollowed, fingerprints, hooks_left, known_name, ways_to_run_kept
 from tests.invariants import check_invariants
 from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
 from utils.progress import progress_bar
+from utils.remembered_blocks import blocks_remembered
 
 ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
 """What the sweeps without an axis of components patch."""
@@ -124,7 +125,8 @@ def compare_with_reference(
 
 
 def _reference(name: str, case: TinyCase) -> Tensor:
-    with mock.patch.object(patching, "tqdm", wraps=list):  # no progress bars for milliseconds
+    no_progress_bars = mock.patch.object(patching, "tqdm", wraps=list)  # for milliseconds
+    with blocks_remembered(case.model), no_progress_bars:
         return getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
 
 
@@ -167,7 +169,12 @@ def _call_sweep(function: Callable, name: str, case: TinyCase) -> object:
     """Call the learner's sweep, and refuse one that leaves traces."""
     tensors = {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict}
     before, weights = {key: tensor.clone() for key, tensor in tensors.items()}, fingerprints(case.model)
-    with ways_to_run_kept(case.model) as changed, hooks_left(case.model) as left:
+    # In this order: an earlier exercise's hooks are taken off, then blocks begin to remember, then changes are noticed.
+    with (
+        hooks_left(case.model) as left,
+        blocks_remembered(case.model, computing=NotFollowed),
+        ways_to_run_kept(case.model) as changed,
+    ):
         result = call_with(
             function,
             name,

@@ -19,6 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.ioi import IOIData, make_ioi_metric
 from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.remembered_blocks import blocks_remembered
 
 NAMES_IN_CONFIG = ("model_name", "tokenizer_name")
 
@@ -67,7 +68,7 @@ def _compute(name: str, model: TransformerBridge, data: IOIData) -> Float[Tensor
     model.reset_hooks()
     _, clean_cache = model.run_with_cache(data.tokens)
     # A progress bar on stderr would cost a graded cell its points: nbgrader takes any stderr for a failure.
-    with contextlib.redirect_stderr(sys.stdout):
+    with contextlib.redirect_stderr(sys.stdout), blocks_remembered(model):
         return getattr(patching, name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 
 
