@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint bench bench-grading hostile gradebooks mutations bank release grade report demo preview screenshots model model-report verify-gpt2
+.PHONY: lab test lint bench bench-grading hostile mutations bank release grade report demo preview screenshots model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -32,13 +32,9 @@ bench: $(VENV)/.workbook
 bench-grading: $(VENV)/.workbook
 	$(BIN)/python -m bench.grading $(BENCH_ARGS)
 
-# Hostile submissions of many kinds, graded as one class beside honest ones: some 10 minutes.
+# Hostile submissions of many kinds, graded as one class beside honest ones: some 6 minutes.
 hostile: $(VENV)/.workbook
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/hostile_grading.py
-
-# Grading into PostgreSQL, and by the workers of a separate scheduler: some 5 minutes; wants PostgreSQL installed.
-gradebooks: $(VENV)/.workbook
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/gradebooks_grading.py
 
 # The checks tried on mutants of the solutions, in about 5 minutes.
 mutations: $(VENV)/.workbook

@@ -8,6 +8,7 @@ or changed, and enters the results into the course's gradebook, from where nbgra
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
 - `warm_kernels`: a process for each submission that forks its kernels, as `kernel_server` says; `kernel`: the program
   that has one forked for nbgrader; `sandbox`: what all of these may see; `limits`: what they may use.
+- `folders`: look at and remove what a student's code has written.
 - `results`: what is known of a submission, kept on disk, so that an interrupted run can go on.
 - `merge`: enter a result into the course's gradebook.
 - `warm`: compute what the checks compare with, once for all.

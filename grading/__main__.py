@@ -10,7 +10,7 @@ from sqlalchemy.exc import SAWarning
 
 from grading import classroom, sandbox
 from grading.classroom import Options
-from grading.course import read_course
+from grading.course import printable, read_course
 from grading.errors import GradingError
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(f"Points and remarks of the whole class: {course.state / 'report.csv'}")
     if failed:
-        print(f"Not graded, try again: {', '.join(failed)}", file=sys.stderr)
+        print(f"Not graded, try again: {', '.join(map(printable, failed))}", file=sys.stderr)
     return 1 if failed else 0
 
 

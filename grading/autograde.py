@@ -12,12 +12,14 @@ import secrets
 import sys
 from pathlib import Path
 
+import nbformat
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat.reader import NotJSONError
+from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
 from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError, ValidationError
 
+from grading.course import printable
 from grading.kernel import NAME, STOPPED
 from grading.private_gradebook import url
 from grading.processes import die_with_parent
@@ -26,11 +28,14 @@ from grading.warm_kernels import SOCKETS, KernelServer
 STUDENT = "submission"
 """The student's name in the private course: an id with characters that nbgrader cannot take costs nobody a grade."""
 OUTCOMES = "outcomes"
+SOURCE = "source"
+"""Where the instructor's files beside the notebooks lie in FOLDER, for nbgrader to put them in place of a student's."""
+NO_NOTEBOOK = "the file is not a notebook"
 
 REASONS = {
     CellTimeoutError: "a cell took too long and did not let itself be interrupted",
     DeadKernelError: "the kernel died or was stopped while it ran",
-    NotJSONError: "the file is not a notebook",
+    NotebookValidationError: "it has a cell or an output that a notebook cannot hold",
     ValidationError: "nbgrader's notes in the cells are damaged",
     SchemaTooOldError: "nbgrader's notes in the cells have an old format",
     SchemaTooNewError: "nbgrader's notes in the cells have a format that is too new",
@@ -60,6 +65,7 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
             f"--course-dir={folder}",
             f"--db={url(folder / 'gradebook.db')}",
             f"--student={STUDENT}",
+            f"--CourseDirectory.source_directory={SOURCE}",
             "--CourseDirectory.submitted_directory=submitted",
             "--CourseDirectory.autograded_directory=autograded",
             "--CourseDirectory.directory_structure={nbgrader_step}/{student_id}/{assignment_id}",
@@ -80,7 +86,7 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
         kernels.ensure()
-        outcome = grade_notebook(app)
+        outcome = grade_notebook(app, folder / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
         if (folder / STOPPED).exists():
             outcome = f"stopped, for {(folder / STOPPED).read_text(encoding='utf-8')}"
             (folder / STOPPED).unlink()
@@ -89,14 +95,22 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     kernels.end()
 
 
-def grade_notebook(app: AutogradeApp) -> str:
+def grade_notebook(app: AutogradeApp, file: Path) -> str:
     """`graded`, or what kept nbgrader from it."""
     converter = RememberingAutograde(coursedir=app.coursedir, parent=app)
     try:
         converter.start()
     except (NbGraderException, SystemExit):
-        return describe(converter.went_wrong)
+        return describe(converter.went_wrong) if is_notebook(file) else NO_NOTEBOOK
     return "graded"
+
+
+def is_notebook(file: Path) -> bool:
+    """Whether a file can be read as a notebook, of any format."""
+    try:
+        return isinstance(nbformat.read(file, as_version=nbformat.current_nbformat).cells, list)
+    except Exception:  # from wrong JSON to JSON that is too deep
+        return False
 
 
 def describe(error: Exception | None) -> str:
@@ -104,8 +118,8 @@ def describe(error: Exception | None) -> str:
     for kind, reason in REASONS.items():
         if isinstance(error, kind):
             return reason
-    first_line = str(error).strip().split("\n")[0]
-    return f"nbgrader failed ({type(error).__name__}: {first_line[:200]})" if error else "nbgrader failed, see its log"
+    first_line = printable(str(error).strip().split("\n")[0][:200])
+    return f"nbgrader failed ({type(error).__name__}: {first_line})" if error else "nbgrader failed, see its log"
 
 
 if __name__ == "__main__":

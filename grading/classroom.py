@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from grading import merge, private_gradebook, results, worker
-from grading.course import Course, fingerprint, notebooks_of
+from grading import folders, merge, private_gradebook, results, worker
+from grading.course import Course, as_text, fingerprint, flaw_in_name, notebooks_of, printable
 from grading.errors import GradingError
 from grading.limits import Limits
 from grading.results import Result
@@ -50,6 +50,8 @@ class Plan:
     to_enter: list[Task] = field(default_factory=list)
     """Graded in a run that was stopped before it could enter them."""
     done: list[Task] = field(default_factory=list)
+    not_graded: dict[str, str] = field(default_factory=dict)
+    """Students whose submissions cannot even be looked at, and why."""
 
 
 def grade_class(course: Course, settings: Config, students: list[str], options: Options) -> list[str]:
@@ -63,7 +65,9 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
         print(
             f"{len(students)} submissions: {len(plan.done)} graded already, {len(plan.to_grade)} to grade.", flush=True
         )
-        failed = []
+        for student, reason in plan.not_graded.items():
+            print(f"{printable(student)}: NOT GRADED ({reason})", flush=True)
+        failed = list(plan.not_graded)
         with tqdm(total=len(plan.to_grade) + len(plan.to_enter), unit="submission", smoothing=0.1) as progress:
             failed += [task.student for task in plan.to_enter if not report(course, settings, task, progress)]
             if plan.to_grade:
@@ -72,7 +76,7 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
                 private_gradebook.make_template(course, worker.template(course))
                 failed += grade_all(course, settings, plan.to_grade, options, progress)
                 clear_scratch(course, options)
-        write_report(course, students)
+        write_report(course, students, plan.not_graded)
     return failed
 
 
@@ -82,7 +86,7 @@ def clear_scratch(course: Course, options: Options) -> None:
     A scheduler's workers outlive a run, and may still be at a submission of one that was killed.
     """
     if not options.scheduler:
-        results.remove(worker.scratch(course))
+        folders.remove(worker.scratch(course))
 
 
 def prepare(course: Course, settings: Config) -> None:
@@ -101,7 +105,14 @@ def make_plan(course: Course, students: list[str], options: Options) -> Plan:
     limits = Limits(seconds=options.notebook_seconds or 5 * course.cell_timeout)
     plan = Plan()
     for student in students:
-        content = fingerprint(course.submission(student), course.ignore)
+        if flaw := flaw_in_name(student):
+            plan.not_graded[student] = flaw
+            continue
+        try:
+            content = fingerprint(course.submission(student), course.ignore)
+        except OSError as error:
+            plan.not_graded[student] = f"its folder cannot be read: {error.strerror}"
+            continue
         task = Task(course, student, content, notebooks, limits, options.sandboxed)
         if options.force:
             results.forget(course, student)
@@ -134,7 +145,7 @@ def grade_all(course: Course, settings: Config, tasks: list[Task], options: Opti
             if future.status != "finished":
                 # Without its scheduler, nothing is known of a task.
                 reason = "the scheduler is gone" if future.cancelled() else future.exception()
-                progress.write(f"{task.student}: NOT GRADED ({reason})")
+                progress.write(printable(f"{task.student}: NOT GRADED ({reason})"))
                 progress.update()
                 failed.append(task.student)
             elif not report(course, settings, task, progress):
@@ -191,23 +202,26 @@ def report(course: Course, settings: Config, task: Task, progress: tqdm) -> bool
     entered = True
     try:
         points, most = merge.enter(course, settings, result)
-        line = f"{task.student}: {points:g} of {most:g} points, {result.seconds:.0f} s"
+        line = f"{printable(task.student)}: {points:g} of {most:g} points, {result.seconds:.0f} s"
     # Such as a name that is too long for the database, or a timestamp that is no time.
     except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
         entered = False
         reason = str(error).strip().split("\n")[0][:200]
-        line = f"{task.student}: NOT GRADED (the gradebook does not take the result: {reason})"
+        line = printable(f"{task.student}: NOT GRADED (the gradebook does not take the result: {reason})")
     progress.write("; ".join([line, *result.remarks()]))
     progress.update()
     return entered
 
 
-def write_report(course: Course, students: list[str]) -> None:
+def write_report(course: Course, students: list[str], not_graded: dict[str, str]) -> None:
     """The class as a table, in report.csv beside the results: points, and whatever is out of the ordinary."""
     with open(course.state / "report.csv", "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["student", "points", "most", "seconds", "remarks"])
         for student in students:
+            if student in not_graded:
+                table.writerow([as_text(student), "", "", "", f"not graded: {not_graded[student]}"])
+                continue
             result = latest_result(course, student)
             if result is None:
                 table.writerow([student, "", "", "", "not graded"])

@@ -6,8 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbgrader.api import Gradebook
@@ -17,6 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
 from grading.errors import GradingError
+from grading.folders import remove
+
+DEEPEST = 50
+"""Folders in folders, in a submission."""
+LONGEST = 2000
+"""Bytes of a file's path in a submission: it must be short enough to be copied into other folders."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Course:
     def state(self) -> Path:
         """Where results wait to be entered, and what has been entered is noted."""
         return self.root / ".grading" / self.assignment
+
+    @property
+    def source(self) -> Path:
+        """Where the instructor's versions of the assignment's files lie, the solutions among them."""
+        return self._path(self.source_directory, ".")
 
     def submission(self, student: str) -> Path:
         return self._path(self.submitted_directory, student)
@@ -104,39 +114,101 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
     return course, app.config
 
 
-def files_of(submission: Path, ignore: tuple[str, ...]) -> Iterator[Path]:
-    """A submission's regular files, in a fixed order. Links are not followed: they could lead anywhere."""
-    for folder, folders, files in os.walk(submission):
-        folders[:] = sorted(name for name in folders if not _matches(name, ignore))
-        for name in sorted(files):
-            path = Path(folder) / name
-            if not _matches(name, ignore) and path.is_file() and not path.is_symlink():
-                yield path
+@dataclass
+class Contents:
+    """What is in a submission, each relative to its folder and in a fixed order."""
+
+    files: list[Path] = field(default_factory=list)
+    """The regular files, which are graded."""
+    links: list[Path] = field(default_factory=list)
+    """Symbolic links are not followed: they could lead anywhere."""
+    unreadable: list[Path] = field(default_factory=list)
+    too_deep: bool = False
+    """Whether there are folders of which the system's and Python's limits would make trouble."""
+
+    def remarks(self) -> list[str]:
+        """What was left out."""
+        deep = ["folders too deep in others were left out"] if self.too_deep else []
+        return [
+            *(f"{_name(path)} is a link and was left out" for path in sorted(self.links)),
+            *(f"{_name(path)} cannot be read and was left out" for path in sorted(self.unreadable)),
+            *deep,
+        ]
 
 
-def links_in(submission: Path) -> list[str]:
-    """The names of a submission's symbolic links, relative to its folder."""
-    found = [Path(folder) / name for folder, folders, files in os.walk(submission) for name in folders + files]
-    return sorted(str(path.relative_to(submission)) for path in found if path.is_symlink())
+def look_at(submission: Path, ignore: tuple[str, ...]) -> Contents:
+    """What is in a submission; `ignore` are patterns of names that are no part of it."""
+    contents = Contents()
+    if submission.is_symlink():
+        contents.links.append(Path())
+        return contents
+    for place, folders, files in os.walk(submission, onerror=_fail):
+        names, inside = sorted(folders + files), Path(place).relative_to(submission)
+        folders[:] = [name for name in names if _take(submission, inside / name, ignore, contents)]
+    return contents
 
 
-def copy_submission(submission: Path, target: Path, ignore: tuple[str, ...]) -> None:
-    """Copy the regular files, to be read and written by us alone."""
+def _take(submission: Path, path: Path, ignore: tuple[str, ...], contents: Contents) -> bool:
+    """Note what is at a path in a submission; return whether it is a folder to look into."""
+    place = submission / path
+    if _matches(path.name, ignore):
+        return False
+    if len(path.parts) > DEEPEST or len(os.fsencode(path)) > LONGEST:
+        contents.too_deep = True
+    elif place.is_symlink():
+        contents.links.append(path)
+    elif not os.access(place, os.R_OK | os.X_OK if place.is_dir() else os.R_OK):
+        contents.unreadable.append(path)
+    elif place.is_file():
+        contents.files.append(path)
+    else:
+        return place.is_dir()
+    return False
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _name(path: Path) -> str:
+    """What remarks call a path in a submission."""
+    return printable(str(path)) if path.parts else "the folder"
+
+
+def copy_submission(submission: Path, target: Path, contents: Contents) -> None:
+    """Copy the files, to be read and written by us alone."""
     target.mkdir(parents=True)
-    for file in files_of(submission, ignore):
-        place = target / file.relative_to(submission)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+    for path in contents.files:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(submission / path, target / path)
 
 
 def fingerprint(submission: Path, ignore: tuple[str, ...]) -> str:
-    """A hash of the names and contents of all files of a submission: another one is another submission."""
+    """A hash of the names and contents of all files of a submission: another one is another submission.
+
+    Raises `OSError` where they cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for file in files_of(submission, ignore):
-        with open(file, "rb") as stream:
+    for path in look_at(submission, ignore).files:
+        with open(submission / path, "rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(os.fsencode(file.relative_to(submission)) + b"\0" + content.encode() + b"\n")
+        digest.update(os.fsencode(path) + b"\0" + content.encode() + b"\n")
     return digest.hexdigest()
+
+
+def copy_source(course: Course, target: Path) -> None:
+    """Copy what the instructor lays beside the notebooks, for nbgrader to put over a student's, without these."""
+    if course.source.is_dir():
+        left_out = shutil.ignore_patterns("*.ipynb", *course.ignore)
+        shutil.copytree(course.source, target, ignore=left_out, ignore_dangling_symlinks=True)
+
+
+def make_way(source: Path, place: Path) -> None:
+    """Remove a student's folders where the instructor has files, and files where folders: nbgrader fails on these."""
+    for path in source.rglob("*"):
+        theirs = place / path.relative_to(source)
+        if theirs.exists() and theirs.is_dir() != path.is_dir():
+            remove(theirs)
 
 
 def notebooks_of(course: Course) -> list[str]:
@@ -156,3 +228,21 @@ def notebooks_of(course: Course) -> list[str]:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def flaw_in_name(student: str) -> str:
+    """Why a student of this name cannot be graded; empty for all names but the oddest."""
+    if as_text(student) != student:
+        return "the name of its folder is not UTF-8"
+    # For whom nbgrader would make no feedback, nor for anybody after them.
+    return "the name of its folder has a line break" if "\n" in student else ""
+
+
+def as_text(name: str) -> str:
+    r"""A name with its bytes that are not UTF-8 spelled out, such as `\xe9`."""
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    r"""The text for a line on a terminal: what is no visible character is spelled out, such as `\n`."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in as_text(text))

@@ -16,7 +16,7 @@ from pathlib import Path
 from grading import sandbox
 from grading.limits import watch
 from grading.processes import die_with_parent
-from grading.warm_kernels import order, read_notes, read_settings, renew_copy
+from grading.warm_kernels import SOCKETS, order, read_notes, read_settings
 
 NAME = "graded"
 """The name under which Jupyter knows this kernel in the worker's folder."""
@@ -47,15 +47,14 @@ def main(folder: Path, arguments: list[str]) -> int:
     server, copy = read_notes(folder)
     environment = {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"}
     if copy:
-        if not renew_copy(copy, Path.cwd()):
-            return 1
         environment = sandbox.inner_environment(environment)
+    written = [copy, folder / SOCKETS] if copy else []
     with order(folder, {"arguments": arguments, "environment": environment, "folder": os.getcwd()}) as connection:
 
         def answered() -> bool:
             return bool(select.select([connection], [], [], 0)[0])
 
-        reason = watch(server, os.getppid(), copy, read_settings(folder).limits, answered)
+        reason = watch(server, os.getppid(), written, read_settings(folder).limits, answered)
         if reason:
             (folder / STOPPED).write_text(reason, encoding="utf-8")
             if copy:

@@ -1,10 +1,15 @@
 """A process that has imported what the notebooks import, and forks a kernel for each notebook of one submission.
 
-    python kernel_server.py FILE_DESCRIPTOR STATEMENTS
+    python kernel_server.py FILE_DESCRIPTOR STATEMENTS [ORIGINAL COPY]
 
 It begins inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
-The statements are run once. Then it waits at the socket for orders, each one line of JSON: `{}` asks whether it is
-ready; with the arguments, environment and folder of a kernel, it forks one, and answers with its exit code.
+The statements are run once. Then it waits at the socket for orders, each one line of JSON: `{}` asks it to get ready
+for the next notebook; with the arguments, environment and folder of a kernel, it forks one, and answers with its exit
+code.
+
+In a sandbox, getting ready is to remove all that the notebook before has left there. ORIGINAL is nbgrader's folder for
+the submission, which can only be read; every kernel gets what is in it as files of its own in COPY, its current folder.
+The copy is made in here because a student's code could leave links in COPY, which lead nowhere from here.
 
 It knows nothing of the other modules here: none of them can be seen from inside the sandbox.
 """
@@ -15,8 +20,10 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -28,10 +35,12 @@ from ipykernel.kernelapp import IPKernelApp
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_EVERY_SECONDS = 0.05
+IN_MEMORY = ("/tmp", "/dev/shm")
+"""The sandbox's own folders that notebooks can write to."""
 
 
-def main(listening: socket.socket, statements: str) -> None:
-    """Serve until somebody ends this process."""
+def main(listening: socket.socket, statements: str, original: str = "", copy: str = "") -> None:
+    """Serve until somebody ends this process, or it cannot get ready for a notebook."""
     inherit_orphans()
     try:
         exec(statements, {})
@@ -41,24 +50,39 @@ def main(listening: socket.socket, statements: str) -> None:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):
             order = json.loads(connection.makefile().readline() or "{}")
-            answer = serve(order, connection, listening) if order else "ready"
+            if not order and copy and not clear(copy):
+                sys.exit("what a notebook has left cannot be removed")
+            answer = serve(order, connection, listening, original) if order else "ready"
             connection.sendall(f"{answer}\n".encode())
 
 
-def serve(order: dict, connection: socket.socket, listening: socket.socket) -> int:
+def clear(copy: str) -> bool:
+    """Remove what a notebook has left in the sandbox, and make its home anew; return whether that could be done."""
+    remains = ["find", copy, *IN_MEMORY, "-xdev"]  # nothing of what the sandbox shows in /tmp
+    without_rights = ["-type", "d", "!", "-perm", "-u=rwx", "-execdir", "chmod", "u+rwx", "{}", ";"]
+    for what_to_do in (without_rights, ["-mindepth", "1", "-delete"]):
+        subprocess.run([*remains, *what_to_do], stderr=subprocess.DEVNULL)
+    try:
+        os.mkdir(os.environ["HOME"])
+        return not os.listdir(copy)
+    except OSError:
+        return False
+
+
+def serve(order: dict, connection: socket.socket, listening: socket.socket, original: str) -> int:
     """Run a kernel to its end, or until nobody waits for it any more; return its exit code."""
     kernel = os.fork()
     if kernel == 0:
         connection.close()
         listening.close()
-        run_kernel(order)
+        run_kernel(order, original)
     code = wait(kernel, connection)
     end_family(kernel)
     return code
 
 
-def run_kernel(order: dict) -> None:
-    """Become a kernel. Does not return."""
+def run_kernel(order: dict, original: str) -> None:
+    """Become a kernel, in its folder with files of its own if there is an original of these. Does not return."""
     code = 1
     try:
         if sys.platform == "linux":
@@ -66,6 +90,8 @@ def run_kernel(order: dict) -> None:
         os.setsid()  # an interrupt is for this process and its children
         os.environ.clear()
         os.environ.update(order["environment"])
+        if original:
+            shutil.copytree(original, order["folder"], copy_function=shutil.copyfile, dirs_exist_ok=True)
         os.chdir(order["folder"])
         random.seed()
         IPKernelApp.launch_instance(argv=order["arguments"])
@@ -118,4 +144,4 @@ def children() -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    main(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])

@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 from grading import results
 from grading.course import Course
+from grading.folders import remove
 from grading.results import Graded, Result
 
 Points = tuple[float, float]
@@ -91,6 +92,6 @@ def _place_notebooks(source: Path, target: Path) -> None:
     """Move the graded notebooks to where `nbgrader autograde` leaves them."""
     if not source.exists():
         return  # moved by a run that was killed just after
-    results.remove(target)
+    remove(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.rename(source, target)

@@ -10,12 +10,12 @@ import dataclasses
 import json
 import os
 import shutil
-import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grading.course import Course
+from grading.folders import remove
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -99,16 +99,3 @@ def forget(course: Course, student: str, except_for: str | None = None) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if path.name != except_for:
             remove(path)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder in which nbgrader, or a student's code, may have made files and folders read-only."""
-
-    def make_writable_and_retry(function, path, _) -> None:
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        if not os.path.islink(path):
-            os.chmod(path, stat.S_IRWXU)
-        function(path)
-
-    if folder.exists():
-        shutil.rmtree(folder, onerror=make_writable_and_retry)

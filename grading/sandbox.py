@@ -2,7 +2,7 @@
 
 The system's programs and libraries, Python with its packages, the workbook's own packages, the model and the cached
 references can be read. The submission's folder, which is a copy, and the folder with the kernel's sockets can be
-written, as can a small /tmp in memory. There is no network, and no process outside can be seen.
+written, as can a small /tmp and a smaller /dev/shm in memory. There is no network, and no process outside can be seen.
 """
 
 import importlib.util
@@ -11,7 +11,6 @@ import shutil
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -37,36 +36,37 @@ VARIABLES = (
     "PLOTLY_RENDERER",
     "TZ",
 )
+HOME = "/tmp/home"
 TMP_BYTES = 512 * 2**20
+SHARED_MEMORY_BYTES = 64 * 2**20
 
 
 def is_missing() -> str:
     """Why there can be no sandbox here; empty where there can."""
     if not shutil.which("bwrap"):
         return "bubblewrap is not installed (on Debian: apt-get install bubblewrap)"
-    trial = subprocess.run([*command(Path("/tmp"), [], {}), "true"], capture_output=True, text=True)
+    trial = subprocess.run([*command({}, {}, {}), "true"], capture_output=True, text=True)
     return f"bubblewrap cannot make one here ({trial.stderr.strip()})" if trial.returncode else ""
 
 
-def command(
-    folder: Path, writable: list[tuple[Path, Path]], environment: dict[str, str], more_to_read: Sequence[Path] = ()
-) -> list[str]:
+def command(writable: dict[Path, Path], environment: dict[str, str], more_to_read: dict[Path, Path]) -> list[str]:
     """The beginning of a command line; the program to run follows.
 
-    `folder` is the current folder inside. `writable` are pairs of a folder outside and its name inside, and
-    `more_to_read` are files and folders besides those that every notebook needs.
+    `writable` are folders outside with their names inside, and `more_to_read` are files and folders besides those that
+    every notebook needs, with theirs.
     """
     arguments = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     arguments += ["--cap-drop", "ALL", "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
-    arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", "/tmp/home"]
-    for path in [*readable(environment), *more_to_read]:
-        arguments += ["--ro-bind", str(path), str(path)]
+    # bubblewrap's own file systems in memory, /dev and the root, have any size.
+    arguments += ["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", HOME]
+    for outside, inside in ({path: path for path in readable(environment)} | more_to_read).items():
+        arguments += ["--ro-bind", str(outside), str(inside)]
     for path in hidden():
         arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]
-    for outside, inside in writable:
+    for outside, inside in writable.items():
         arguments += ["--bind", str(outside), str(inside)]
-    # bubblewrap's root is a file system in memory of any size.
-    arguments += ["--remount-ro", "/", "--chdir", str(folder), "--clearenv"]
+    arguments += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in inner_environment(environment).items():
         arguments += ["--setenv", name, value]
     return arguments
@@ -117,7 +117,7 @@ def inner_environment(environment: dict[str, str]) -> dict[str, str]:
     inner = {name: environment[name] for name in VARIABLES if name in environment}
     return inner | {
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/tmp/home",
+        "HOME": HOME,
         "TMPDIR": "/tmp",
         "IOI_CACHE": str(references(environment)),
         "HF_HUB_CACHE": str(hub_cache(environment)),

@@ -4,11 +4,9 @@ A submission has a process of its own for that, in a sandbox of its own: nothing
 process does is in kernel_server.py; here it is started, and asked for kernels.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading import sandbox
+from grading import folders, sandbox
 from grading.limits import Limits
 
 PROGRAM = Path(__file__).with_name("kernel_server.py")
@@ -28,7 +26,11 @@ NOTES = "process.json"
 """What those who give orders must know of the process."""
 SOCKETS = "run"
 """The folder of the kernels' connection files and sockets."""
+ORIGINAL = Path("/submission")
+"""Where nbgrader's folder for the submission can be read inside the sandbox. Each kernel gets a copy of it."""
 SECONDS_TO_START = 300
+SECONDS_TO_ANSWER = 10
+"""What it may take to get ready again, once it has been ready."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,19 @@ class KernelServer:
     def __init__(self, folder: Path, inside: Path, statements: str) -> None:
         self.folder = folder
         self.inside = inside
-        """What the submission's folder is called inside the sandbox."""
+        """nbgrader's folder for the submission; inside the sandbox, its copy is called the same."""
         self.statements = statements
         """Python, to be run before any notebook."""
         self.settings = read_settings(folder)
         self.process: subprocess.Popen | None = None
 
     def ensure(self) -> None:
-        """Return when it is ready, having started it where it does not run."""
-        if self.process is None or self.process.poll() is not None:
+        """Return when it is ready for the next notebook; where it is gone, or does not answer, with a new one."""
+        if self.process is None or not self._is_ready(SECONDS_TO_ANSWER):
+            self.end()
             self._start()
-        with order(self.folder, {}) as connection:
-            connection.settimeout(SECONDS_TO_START)
-            connection.recv(16)
+            self._is_ready(SECONDS_TO_START)
+        folders.clear(self.folder / SOCKETS)
 
     def end(self) -> None:
         """End it, and with it all of its kernels."""
@@ -76,17 +78,29 @@ class KernelServer:
             self.process.kill()
             self.process.wait()
 
+    def _is_ready(self, seconds: float) -> bool:
+        try:
+            with order(self.folder, {}, seconds) as connection:
+                return bool(connection.recv(16))
+        except OSError:
+            return False
+
     def _start(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)
+        for old in self.folder.glob("copy-*"):
+            folders.remove(old)
         (self.folder / SOCKETS).mkdir(exist_ok=True)
+        self.inside.mkdir(parents=True, exist_ok=True)
         copy = Path(tempfile.mkdtemp(prefix="copy-", dir=self.folder)) if self.settings.sandboxed else None
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self.folder / SOCKET))
             listening.listen()
             command = [sys.executable, str(PROGRAM), str(listening.fileno()), self.statements]
             if copy:
-                writable = [(copy, self.inside), (self.folder / SOCKETS, self.folder / SOCKETS)]
-                command = sandbox.command(Path("/"), writable, dict(os.environ), [PROGRAM]) + command
+                writable = {copy: self.inside, self.folder / SOCKETS: self.folder / SOCKETS}
+                to_read = {PROGRAM: PROGRAM, self.inside: ORIGINAL}
+                command = sandbox.command(writable, dict(os.environ), to_read) + command
+                command += [str(ORIGINAL), str(self.inside)]
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -97,9 +111,10 @@ class KernelServer:
         (self.folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
 
 
-def order(folder: Path, what: dict) -> socket.socket:
-    """Send an order to the process of the worker's folder; the answer can be read from the connection."""
+def order(folder: Path, what: dict, seconds: float | None = None) -> socket.socket:
+    """Send an order to the process of the worker's folder; the answer can be read from the connection in some time."""
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(seconds)
     connection.connect(str(folder / SOCKET))
     connection.sendall(json.dumps(what).encode() + b"\n")
     return connection
@@ -109,21 +124,3 @@ def read_notes(folder: Path) -> tuple[int, Path | None]:
     """The process, and the copy of the submission that kernels write to, which only a sandbox has."""
     notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
     return notes["process"], Path(notes["copy"]) if notes["copy"] else None
-
-
-def renew_copy(copy: Path, original: Path) -> bool:
-    """Make the copy what the original is: nbgrader's own folder, with graded notebooks, must not be written.
-
-    Return whether that could be done. What a notebook has made impossible to remove may be a link, through which a copy
-    would be written to any place; then there is none.
-    """
-    for path in copy.iterdir():
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if any(copy.iterdir()):
-        return False
-    shutil.copytree(original, copy, dirs_exist_ok=True)
-    for place, _, files in os.walk(copy):
-        for name in files:
-            os.chmod(os.path.join(place, name), 0o644)
-    return True

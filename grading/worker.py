@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbgrader.api import Gradebook
+from nbgrader.utils import parse_utc
 
-from grading import autograde, kernel, results, sandbox
-from grading.course import Course, copy_submission, links_in
+from grading import autograde, folders, kernel, results, sandbox
+from grading.course import Contents, Course, copy_source, copy_submission, look_at, make_way, printable
 from grading.errors import GradingError
 from grading.limits import Limits
 from grading.private_gradebook import url
@@ -54,18 +55,29 @@ def grade(task: Task) -> None:
     with private_folder(task.course) as folder:
         place = folder / "submitted" / autograde.STUDENT / task.course.assignment
         submission = task.course.submission(task.student)
-        copy_submission(submission, place, task.course.ignore)
+        contents = look_at(submission, task.course.ignore)
+        copy_submission(submission, place, contents)
+        source = folder / autograde.SOURCE / task.course.assignment
+        copy_source(task.course, source)
+        make_way(source, place)
         shutil.copyfile(template(task.course), folder / "gradebook.db")
         Settings(task.limits, task.sandboxed).write(folder)
         environment = kernel.install(folder)
-        handed_in = {path.stem for path in place.glob("*.ipynb")}
+        handed_in = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
+        notes = notes_on(contents, handed_in - set(task.notebooks))
+        try:
+            timestamp = read_timestamp(place / "timestamp.txt")
+        except ValueError:
+            timestamp = None
+            folders.remove(place / "timestamp.txt")
+            notes.append("timestamp.txt says no time and was left out")
         outcomes = run_nbgrader(task, folder, environment, [name for name in task.notebooks if name in handed_in])
         result = Result(
             student=task.student,
             fingerprint=task.fingerprint,
-            timestamp=read_timestamp(place / "timestamp.txt"),
+            timestamp=timestamp,
             notebooks=read_scores(task, folder, outcomes),
-            notes=notes_on(submission, handed_in - set(task.notebooks)),
+            notes=notes,
             seconds=time.monotonic() - started,
         )
         graded = folder / "autograded" / autograde.STUDENT / task.course.assignment
@@ -87,7 +99,7 @@ def private_folder(course: Course) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        results.remove(folder)
+        folders.remove(folder)
 
 
 def scratch(course: Course) -> Path:
@@ -185,11 +197,19 @@ def has_scores(gradebook: Gradebook) -> bool:
 
 
 def read_timestamp(file: Path) -> str | None:
-    """When a submission was handed in, as nbgrader notes it."""
-    return file.read_text(encoding="utf-8", errors="replace").strip() or None if file.exists() else None
+    """When a submission was handed in, as nbgrader notes it, if it does. Raises `ValueError` where that is no time."""
+    if not file.exists():
+        return None
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+        if text:
+            parse_utc(text)
+    except Exception as error:  # dateutil's are many, from its own to those of arithmetic
+        raise ValueError("no time") from error
+    return text or None
 
 
-def notes_on(submission: Path, unknown: set[str]) -> list[str]:
+def notes_on(contents: Contents, unknown: set[str]) -> list[str]:
     """What the instructor should know of a submission besides its scores."""
-    notes = [f"{name}.ipynb is no notebook of the assignment" for name in sorted(unknown)]
-    return notes + [f"{name} is a link and was left out" for name in links_in(submission)]
+    notes = [f"{printable(name)}.ipynb is no notebook of the assignment" for name in sorted(unknown)]
+    return notes + contents.remarks()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import utils
 from tests.workbook.answer_bank import RIGHT, SWEEPS, WRONG, expected_words, notebook_variables, refusal
-from tests.workbook.bank_grading import CELLS, grade, scored_exercises, submissions
+from tests.workbook.bank_grading import CELLS, differences_from_make_grade, grade, scored_exercises, submissions
 
 
 def main() -> int:
@@ -47,15 +47,21 @@ def on_the_checks() -> list[str]:
 
 
 def through_nbgrader(folder: Path) -> list[str]:
-    """Grade all answers, in one course folder for each core; return the scores that are not as expected."""
+    """Grade all answers, with `nbgrader autograde` in one course folder for each core and with `python -m grading`.
+
+    Return the scores that are not as expected, and those that the two do not agree on.
+    """
     handed_in = submissions([*RIGHT, *WRONG, *CELLS])
     workers = os.cpu_count() or 1
     courses = [folder / f"course{number}" for number in range(workers)]
     with ThreadPoolExecutor(workers) as pool:  # the work is done in nbgrader's processes
         graded = pool.map(grade, courses, [handed_in[first::workers] for first in range(workers)])
         unexpected = [line for lines in graded for line in lines]
-    report("scores as expected", sum(len(scored_exercises(submission)) for submission in handed_in), unexpected)
-    return unexpected
+    scores = sum(len(scored_exercises(submission)) for submission in handed_in)
+    report("scores as expected", scores, unexpected)
+    different = [line for course in courses for line in differences_from_make_grade(course)]
+    report("scores that `make grade` gives too", scores, different)
+    return unexpected + different
 
 
 def report(what: str, total: int, trouble: list[str]) -> None:

@@ -7,12 +7,16 @@ in line 2 whether they earn all points or none.
 """
 
 import itertools
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 from nbgrader.utils import is_grade
 
+from grading import sandbox
 from tests.workbook import demo
 from tests.workbook.answer_bank import ANSWERS, EXERCISES, RIGHT, SWEEPS, exercise_of
 
@@ -59,6 +63,23 @@ def grade(folder: Path, handed_in: list[Submission]) -> list[str]:
         progress = f"graded {number} of {len(handed_in)}, unexpected so far: {len(unexpected)}"
         print(f"{folder.name}: {progress}", flush=True)
     return unexpected
+
+
+def differences_from_make_grade(graded: Path) -> list[str]:
+    """Have `python -m grading` grade what nbgrader graded in this course folder; describe the scores that differ."""
+    folder = graded.with_name(f"{graded.name}_by_make_grade")
+    demo.make_course(folder)
+    shutil.copytree(graded / "submitted", folder / "submitted")
+    command = [sys.executable, "-m", "grading", f"--course-dir={folder}"]
+    without = ["--without-sandbox"] if sandbox.is_missing() else []
+    subprocess.run([*command, *without], cwd=demo.REPOSITORY, check=True)
+    different = []
+    for student in sorted(path.name for path in (graded / "submitted").iterdir()):
+        theirs, ours = (demo.in_all(demo.read_points(course, student)) for course in (graded, folder))
+        for name in sorted(theirs.keys() | ours.keys()):
+            if theirs.get(name) != ours.get(name):
+                different.append(f"{student}, {name}: {ours.get(name)} instead of nbgrader's {theirs.get(name)}")
+    return different
 
 
 def hand_in(student: str, submission: Submission, folder: Path) -> None:

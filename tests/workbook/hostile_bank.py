@@ -513,12 +513,26 @@ CODE = [
         code="import os, sys\nsys.stdout.close()\nos.close(1)\nos.close(2)\nanswer = 42",
     ),
     Entry("startup files", "leaves files and variables for the next notebook", one=2, code=STARTUP),
+    Entry(
+        "leaves links",
+        "where files will be copied to for the next notebook, which lead to another student's",
+        one=2,
+        code="import os\nfor name in ('one.ipynb', 'two.ipynb', 'checker.py'):\n"
+        "    os.path.exists(name) and os.remove(name)\n"
+        "    os.symlink('@course@/submitted/ann/tiny/one.ipynb', name)\nanswer = 42",
+    ),
+    Entry(
+        "moves folders",
+        "that its own lies in",
+        one=2,
+        code="import os\nparts = os.getcwd().split('/')\nos.rename('/'.join(parts[:3]), '/tmp/moved')\nanswer = 42",
+    ),
     Entry("pages", "prints what could spoil a page", one=2, code=PAGES),
     Entry("nonsense", "sends messages of no meaning", remark="one: nbgrader failed (KeyError: 'name')", code=NONSENSE),
     Entry(
         "an odd output",
         "shows what no notebook can hold",
-        remark=DAMAGED,
+        remark="one: it has a cell or an output that a notebook cannot hold",
         code="from IPython.display import display\ndisplay({'text/plain': [1, 2]}, raw=True)\nanswer = 42",
     ),
     Entry(
@@ -526,6 +540,13 @@ CODE = [
         "fills the disk with files that it has deleted and keeps open",
         remark=TOO_MUCH_WRITTEN,
         code=UNSEEN,
+    ),
+    Entry(
+        "hidden files",
+        "fills a folder and takes all rights from it",
+        remark=TOO_MUCH_WRITTEN,
+        code="import os\nos.mkdir('d')"
+        + FILL_A_FOLDER.format(folder="'d'").replace("time.sleep", "os.chmod('d', 0)\ntime.sleep"),
     ),
     Entry(
         "another assert",
@@ -606,6 +627,12 @@ FILES = [
         one=2,
         two=0,
         change=all_of(write("checker.py", "def check(answer):\n    pass\n"), wrong_two(WRONG)),
+    ),
+    Entry(
+        "a folder for a module",
+        "has one with the name of the instructor's file",
+        one=2,
+        change=a_folder_for("checker.py"),
     ),
     Entry(
         "its own modules",
@@ -692,10 +719,16 @@ NAMES = [
         "{student_id}",
         "%s [a-z]* ?",
         "=1+1",
-        "two\nlines",
         "n" * 255,
     )
 ] + [
+    Entry(
+        "two\nlines",
+        "has a name for which nbgrader makes no feedback, nor for anybody after it",
+        one=None,
+        two=None,
+        remark="not graded: the name of its folder has a line break",
+    ),
     Entry(
         os.fsdecode(b"th\xe9"),
         "has a name that is not UTF-8",
@@ -703,7 +736,7 @@ NAMES = [
         two=None,
         remark="not graded: the name of its folder is not UTF-8",
         shown_as="th\\xe9",
-    )
+    ),
 ]
 
 BANK = [*CODE, *FILES, *NAMES]

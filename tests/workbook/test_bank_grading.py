@@ -18,6 +18,18 @@ def test_sample_gets_the_points_its_answers_deserve(tmp_path: Path):
     handed_in = bank_grading.submissions(SAMPLE)
     assert 6 <= len(handed_in) <= 8
     assert bank_grading.grade(tmp_path / "course", handed_in) == []
+    assert bank_grading.differences_from_make_grade(tmp_path / "course") == []
+
+
+def test_a_score_that_make_grade_gives_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "course" / "submitted" / "ann").mkdir(parents=True)
+    points = {"course": {"one": (3, 3), "two": (1, 1)}, "course_by_make_grade": {"one": (0, 3), "two": (1, 1)}}
+    monkeypatch.setattr(demo, "make_course", lambda folder: folder.mkdir())
+    monkeypatch.setattr(demo, "read_points", lambda folder, student: {"notebook": points[folder.name]})
+    monkeypatch.setattr(bank_grading.sandbox, "is_missing", lambda: "")
+    monkeypatch.setattr(bank_grading.subprocess, "run", lambda *arguments, **options: None)
+    expected = ["ann, one: (0, 3) instead of nbgrader's (3, 3)"]
+    assert bank_grading.differences_from_make_grade(tmp_path / "course") == expected
 
 
 def test_every_answer_is_handed_in_once():

@@ -15,6 +15,8 @@ import pytest
 from nbgrader.api import Gradebook
 
 from grading import sandbox
+from grading.course import look_at
+from grading.folders import remove, size_of
 from grading.limits import Limits, watch
 
 COURSE = "tiny"
@@ -359,7 +361,27 @@ def test_harm_costs_nobody_else(course: Path):
     ("code", "limits", "reason"),
     [
         ("x = b'x' * 300_000_000; input()", {"memory": 200 * 2**20}, "it took more than 0.195312 GB of memory"),
+        (
+            "import mmap; x = mmap.mmap(-1, 300_000_000); x.write(b'x' * 300_000_000); input()",
+            {"memory": 200 * 2**20},
+            "it took more than",
+        ),
+        (
+            "import os; x = os.memfd_create('x'); os.posix_fallocate(x, 0, 300_000_000); input()",
+            {"memory": 200 * 2**20},
+            "it took more than",
+        ),
+        (  # what two processes share is there once
+            "import os, time; x = b'x' * 150_000_000; os.fork() or time.sleep(2)",
+            {"memory": 200 * 2**20},
+            "",
+        ),
         ("open('big', 'wb').write(b'x' * 2_000_000); input()", {"file_size": 2**20}, "it wrote more than"),
+        (
+            "import os; x = open('x', 'wb', 0); os.unlink('x'); x.write(b'x' * 2_000_000); input()",
+            {"file_size": 2**20},
+            "it wrote more than",
+        ),
         ("input()", {"seconds": 1}, "it took longer than 1 seconds"),
         ("print()", {}, ""),
     ],
@@ -367,9 +389,32 @@ def test_harm_costs_nobody_else(course: Path):
 def test_limits(tmp_path: Path, code: str, limits: dict, reason: str):
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE) as process:
         kept = Limits(**{"seconds": 30} | limits)
-        found = watch(process.pid, os.getpid(), tmp_path, kept, lambda: process.poll() is not None)
+        found = watch(process.pid, os.getpid(), [tmp_path], kept, lambda: process.poll() is not None)
         process.kill()
     assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_folders_that_python_cannot_remove(tmp_path: Path):
+    folder = place = tmp_path / "folder"
+    for _ in range(1200):
+        place = f"{place}/d"
+        os.makedirs(place)
+    Path(place, "file").write_bytes(b"x" * 2_000_000)
+    Path(folder, "d").chmod(0)
+    size_of([folder])  # which may have to give rights first
+    assert size_of([folder]) > 2_000_000
+    remove(folder)
+    assert not folder.exists()
+
+
+def test_what_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("one.ipynb", "secret\n"):
+        (tmp_path / name).touch()
+    # Nothing is hidden from root, who may run this.
+    monkeypatch.setattr(os, "access", lambda path, mode: "secret" not in str(path))
+    contents = look_at(tmp_path, ignore=())
+    assert contents.files == [Path("one.ipynb")]
+    assert contents.remarks() == ["secret\\n cannot be read and was left out"]
 
 
 @needs_sandbox
