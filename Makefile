@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint bench bench-grading hostile mutations bank release grade report demo preview screenshots model model-report verify-gpt2
+.PHONY: lab test lint bench bench-grading mutations bank release grade report demo preview screenshots model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -28,19 +28,15 @@ lint: $(VENV)/.workbook
 bench: $(VENV)/.workbook
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
-# nbgrader's own grading beside `make grade`, on a class of 24, written to bench/grading_results.md: about an hour.
+# nbgrader's own grading beside `make grade`, on a class of 24, written to bench/grading_results.md: about half an hour.
 bench-grading: $(VENV)/.workbook
 	$(BIN)/python -m bench.grading $(BENCH_ARGS)
-
-# Hostile submissions of many kinds, graded as one class beside honest ones: some 6 minutes.
-hostile: $(VENV)/.workbook
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/hostile_grading.py
 
 # The checks tried on mutants of the solutions, in about 5 minutes.
 mutations: $(VENV)/.workbook
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.mutations
 
-# The checks tried on the mutants and on all answers of the bank, and nbgrader on these answers: about 40 minutes.
+# The checks tried on the mutants and on all answers of the bank, nbgrader and `make grade` on these: about an hour.
 bank: mutations
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.bank
 

@@ -93,12 +93,19 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
     """The course that nbgrader's settings in the current folder describe, and these settings.
 
     `assignment` is by default named as the course is, and `root` is where the settings say, or the current folder.
+    Raises `GradingError` where there are no settings.
     """
     app = AutogradeApp()
     app.initialize([f"--course-dir={root.resolve()}"] if root else [])
     directory = app.coursedir
+    assignment = assignment or directory.assignment_id or directory.course_id
+    if not assignment:
+        raise GradingError(
+            f"There is no nbgrader_config.py in {Path.cwd()} that names a course: run this in the course's folder, or "
+            "name an assignment."
+        )
     course = Course(
-        assignment=assignment or directory.assignment_id or directory.course_id,
+        assignment=assignment,
         root=Path(directory.root).resolve(),
         settings_folder=Path.cwd(),
         course_id=directory.course_id,

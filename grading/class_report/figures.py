@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from grading.class_report.messages import failures
 from grading.classroom import latest_result
-from grading.course import Course, fingerprint, notebooks_of
+from grading.course import Course, as_text, fingerprint, flaw_in_name, notebooks_of
 from grading.errors import GradingError
 from grading.results import Result
 
@@ -153,14 +153,15 @@ def read_class(course: Course) -> ClassFigures:
         enrolled = {student.id: student for student in gradebook.students}
         handed_in = set(course.students())
         for student in sorted(enrolled.keys() | handed_in):
-            row = Row(student, full_name(enrolled.get(student)))
+            row = Row(as_text(student), full_name(enrolled.get(student)))
             figures.rows.append(row)
             if submission := submissions.get(student):
                 fill(row, course, submission, student in handed_in)
                 count(row, course, figures.checks)
             elif student in handed_in:
                 row.state = WAITING
-                row.remarks = ["handed in, not graded yet"]
+                flaw = flaw_in_name(student)
+                row.remarks = [f"handed in, not graded: {flaw}" if flaw else "handed in, not graded yet"]
             else:
                 row.remarks = ["enrolled, nothing handed in"]
     if not figures.rows:
@@ -237,11 +238,19 @@ def remarks_on(row: Row, course: Course, result: Result | None, handed_in: bool)
         # Nobody loses points by not handing in a notebook without checks.
         harmless = {f"{notebook}: missing" for notebook in result.notebooks.keys() - {place for place, _ in row.marks}}
         yield from (remark for remark in result.remarks() if remark not in harmless)
-        if handed_in and fingerprint(course.submission(row.student), course.ignore) != result.fingerprint:
+        if handed_in and is_newer(course, row.student, result):
             yield "handed in again, and not graded again yet"
     by_hand = [f"{notebook}: {name}" for (notebook, name), mark in row.marks.items() if mark.by_hand]
     if by_hand:
         yield f"to be looked at by hand: {', '.join(by_hand)}"
+
+
+def is_newer(course: Course, student: str, result: Result) -> bool:
+    """Whether a submission has been handed in since it was graded; what cannot be read counts as such."""
+    try:
+        return fingerprint(course.submission(student), course.ignore) != result.fingerprint
+    except OSError:
+        return True
 
 
 def count(row: Row, course: Course, checks: list[Check]) -> None:

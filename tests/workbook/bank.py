@@ -1,4 +1,4 @@
-"""The whole bank of answers, on the checks and through nbgrader: `python -m tests.workbook.bank`, some 20 minutes."""
+"""The whole bank of answers, on the checks, through nbgrader and `make grade`: `python -m tests.workbook.bank`."""
 
 import contextlib
 import io

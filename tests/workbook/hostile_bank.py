@@ -87,6 +87,8 @@ class Entry:
     """What fills the cell of notebook `one`, if anything, with the values of the world for `@course@`, `@home@`, ..."""
     change: Callable[[Path, World], None] | None = None
     """What is done to the folder that holds the two notebooks with right answers, or with `code`."""
+    remark_if_slow: str | None = None
+    """The remark where the machine is so slow that the cell's time is over before anything else."""
     shown_as: str = ""
     """What the report calls the student, if not by the name."""
 
@@ -258,6 +260,7 @@ def older_format(place: Path, world: World) -> None:
 
 HOG = """
 import time
+block = b"x" * 2**28
 kept = []
 for _ in range(24):  # an end, should nobody else make one
     {take}
@@ -425,7 +428,7 @@ CODE = [
         "hog of memory",
         "takes more and more",
         remark=TOO_MUCH_MEMORY,
-        code=HOG.format(take="kept.append(b'x' * 2**28)"),
+        code=HOG.format(take="kept.append(bytearray(block))"),
     ),
     Entry(
         "memory in files",
@@ -440,7 +443,7 @@ CODE = [
         "takes it such that it counts as shared",
         remark=TOO_MUCH_MEMORY,
         code=HOG.format(
-            take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(b'x' * 2**28)",
+            take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
         ),
     ),
     Entry("files in memory", "fills every file system that is in memory", one=2, code=FILL),
@@ -461,12 +464,14 @@ CODE = [
         "a gigabyte of lines",
         "prints it",
         remark="one: stopped, for it printed too much",
+        remark_if_slow="",
         code="for _ in range(1024):\n    print('x' * 2**20)",
     ),
     Entry(
         "a gigabyte on a line",
         "prints it",
         remark="one: stopped, for it printed too much",
+        remark_if_slow="",
         code="for _ in range(1024):\n    print('x' * 2**20, end='')",
     ),
     Entry("a big folder", "fills its own", remark=TOO_MUCH_WRITTEN, code=FILL_A_FOLDER.format(folder="os.getcwd()")),

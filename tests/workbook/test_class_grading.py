@@ -186,6 +186,10 @@ def test_grades_as_nbgrader_does_by_hand(course: Path, tmp_path: Path):
     assert remarks(course) == {"ann": "", "bob": "", "cem": "one: missing", "dee": ""}
     nbgrader(course, "generate_feedback")
     assert (course / "feedback" / "bob" / COURSE / "two.html").exists()
+    subprocess.run([sys.executable, "-m", "grading.class_report"], cwd=course, check=True)
+    page = (course / ".grading" / COURSE / "report.html").read_text(encoding="utf-8")
+    assert "4 students: 4 graded" in page and "cem" in page and "one: missing" in page
+    assert f"../../feedback/bob/{COURSE}/two.html" in page
 
 
 # Once is enough.
@@ -435,4 +439,9 @@ def test_says_what_is_missing(course: Path):
     assert grade(course, "--student", "zoe", code=1) == "There is no submission by zoe.\n"
     (course / "submitted" / "ann" / "other").mkdir()
     assert grade(course, "other", code=1).startswith("The gradebook has no assignment 'other': run `nbgrader")
+    (course / "nbgrader_config.py").rename(course / "elsewhere.py")
+    # nbgrader has said so too, in a line before.
+    last_line = grade(course, code=1).splitlines()[-1]
+    assert last_line.startswith(f"There is no nbgrader_config.py in {course} that names a course: ")
+    (course / "elsewhere.py").rename(course / "nbgrader_config.py")
     assert "No scheduler answers at tcp://127.0.0.1:9" in grade(course, "--scheduler", "tcp://127.0.0.1:9", code=1)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import pytest
@@ -18,6 +19,7 @@ from traitlets.config import Config
 
 from grading import merge, results
 from grading.class_report import __main__ as command
+from grading.class_report import figures
 from grading.class_report.messages import describe, failures, first_line
 from grading.class_report.page import duration, number
 from grading.course import Course, fingerprint, read_course
@@ -279,7 +281,15 @@ def test_nothing_a_student_wrote_becomes_html(course):
 def test_a_folder_whose_name_is_no_text_costs_nobody_the_page(course):
     enter(course, "ann", (2, 1), 2)
     course[0].submission("no text \udce9").mkdir(parents=True)
-    assert len(points(report())) == 2
+    page = report()
+    assert len(points(page)) == 2
+    assert to_look_at(page)["no text \\xe9"] == "handed in, not graded: the name of its folder is not UTF-8"
+
+
+def test_a_submission_that_cannot_be_read_any_more_costs_nobody_the_page(course, monkeypatch: pytest.MonkeyPatch):
+    enter(course, "ann", (2, 1), 2)
+    monkeypatch.setattr(figures, "fingerprint", mock.Mock(side_effect=PermissionError))
+    assert to_look_at(report())["ann"].startswith("handed in again, and not graded again yet")
 
 
 def test_the_page_asks_nobody_for_anything(course):

@@ -202,8 +202,10 @@ def processes_of(base: Path) -> list[str]:
 @pytest.mark.parametrize("entry", BANK, ids=title)
 def test_gets_what_it_deserves(graded: Class, entry: Entry):
     student = entry.shown_as or entry.name
-    found = graded.points.get((student, "one")), graded.points.get((student, "two")), graded.remarks.get(student)
-    assert found == (entry.one, entry.two, entry.remark), f"{entry.name}, which {entry.does}: {log_of(graded, entry)}"
+    points, remark = (graded.points.get((student, "one")), graded.points.get((student, "two"))), graded.remarks[student]
+    about = f"{entry.name}, which {entry.does}: {log_of(graded, entry)}"
+    assert points == (entry.one, entry.two), about
+    assert remark in (entry.remark, entry.remark_if_slow), about
 
 
 def log_of(graded: Class, entry: Entry) -> str:
