@@ -20,6 +20,7 @@ from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
 import utils
+from utils.remembered_blocks import RememberingForward
 
 UTILS = Path(utils.__file__).parent
 # The files in which the exercises' work is done already.
@@ -83,7 +84,7 @@ def calls_followed() -> Iterator[Calls]:
     def note(frame: FrameType, event: str, function: object) -> None:
         if event == "call" and frame.f_code.co_filename in BORROWED_FROM:
             calls.borrowed_from.add(BORROWED_FROM[frame.f_code.co_filename])
-        elif event == "c_call" and function is switch and frame.f_code is not NotFollowed.__enter__.__code__:
+        elif event == "c_call" and function is switch and not _is_for_a_block(frame):
             calls.followed = False
 
     before = sys.getprofile(), threading.getprofile()
@@ -99,7 +100,11 @@ def calls_followed() -> Iterator[Calls]:
 
 
 class NotFollowed:
-    """A context in which calls are not followed, which makes each of them faster: for code that is not a learner's."""
+    """A context in which calls are not followed, which makes each of them faster.
+
+    It is for the blocks of `utils.remembered_blocks`, in which no code of a learner's runs. Anywhere else, it makes the
+    check say that it could not follow.
+    """
 
     def __enter__(self) -> None:
         self._before = sys.getprofile()
@@ -107,6 +112,16 @@ class NotFollowed:
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(self._before)
+
+
+def _is_for_a_block(frame: FrameType) -> bool:
+    """Whether this frame switches the following of calls off for the computation of a block."""
+    caller = frame.f_back
+    return (
+        frame.f_code is NotFollowed.__enter__.__code__
+        and caller is not None
+        and caller.f_code is RememberingForward.__call__.__code__
+    )
 
 
 def _set_default_device(device: torch.device) -> None:

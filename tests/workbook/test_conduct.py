@@ -330,13 +330,24 @@ def switched_off_for_a_while():
     sys.setprofile(profile)
 
 
+def not_followed():
+    with conduct.NotFollowed():
+        pass
+
+
 def profiled():
     cProfile.Profile().runcall(no_change)
 
 
 @pytest.mark.parametrize(
     "loses_sight",
-    [switched_off_for_a_while, lambda: sys.setprofile(None), lambda: threading.setprofile(None), profiled],
+    [
+        switched_off_for_a_while,
+        not_followed,
+        lambda: sys.setprofile(None),
+        lambda: threading.setprofile(None),
+        profiled,
+    ],
 )
 def test_a_check_says_when_it_cannot_follow(loses_sight):
     with conduct.calls_followed() as calls:
