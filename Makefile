@@ -11,7 +11,7 @@ FIRST := 00_introduction.ipynb
 # JupyterLab refuses to start as root unless told otherwise; containers are often run as root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test lint bench bench-grading mutations bank release grade report demo preview screenshots model model-report verify-gpt2
+.PHONY: lab test lint bench bench-grading hostile mutations bank release grade report demo preview screenshots model model-report verify-gpt2
 
 lab: $(VENV)/.workbook
 	$(BIN)/jupyter lab exercises/$(COURSE)/$(FIRST) --LabApp.default_url=/lab/tree/$(FIRST) $(AS_ROOT) $(LAB_ARGS)
@@ -31,6 +31,10 @@ bench: $(VENV)/.workbook
 # nbgrader's own grading beside `make grade`, on a class of 24, written to bench/grading_results.md: about half an hour.
 bench-grading: $(VENV)/.workbook
 	$(BIN)/python -m bench.grading $(BENCH_ARGS)
+
+# All hostile submissions, graded as one class beside honest ones, in about 6 minutes; the suite grades half of them.
+hostile: $(VENV)/.workbook
+	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_hostile_grading.py
 
 # The checks tried on mutants of the solutions, in about 5 minutes.
 mutations: $(VENV)/.workbook

@@ -744,7 +744,27 @@ NAMES = [
     ),
 ]
 
-BANK = [*CODE, *FILES, *NAMES]
+ALL = [*CODE, *FILES, *NAMES]
+
+USUAL = """
+a loop, a sleep, recursion, an exit, a kill, kills its parent, stops its parent, hog of memory, memory in files, forks,
+a gigabyte of lines, a big folder, unseen files, writes outside, reads outside, network, a daemon, deletes its folder,
+startup files, leaves links, pages, another assert, another check, an edited check, a deleted check, a skipped check,
+more points, the same ids, swapped, no JSON, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text,
+another kernel, its own checker, its own modules, a linked notebook, links, a linked folder, deep folders, no time,
+names of bytes, $(touch pwned); `true` && rm, Zoë Ünïcode 🦊
+"""
+"""One or two of each kind, which the suite grades every time, with those that cannot be graded at all."""
+
+
+def chosen() -> list[Entry]:
+    """What is to be graded: all of it where the environment variable `HOSTILE` is `all`."""
+    usual = USUAL.replace("\n", " ").strip().split(", ")
+    assert not set(usual) - {entry.name for entry in ALL}
+    return [entry for entry in ALL if os.environ.get("HOSTILE") == "all" or entry.name in usual or entry.one is None]
+
+
+BANK = chosen()
 
 
 def as_text(cell: nbformat.NotebookNode) -> None:
