@@ -36,7 +36,7 @@ bench-grading: $(VENV)/.workbook
 hostile: $(VENV)/.workbook
 	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_hostile_grading.py
 
-# The checks tried on mutants of the solutions, in about 5 minutes.
+# The checks tried on mutants of the solutions, in about a minute.
 mutations: $(VENV)/.workbook
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.mutations
 
