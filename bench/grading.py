@@ -21,7 +21,6 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import describe_machine
-from grading import sandbox
 from tests.workbook import demo
 
 RESULTS = Path(__file__).parent / "grading_results.md"
@@ -140,12 +139,11 @@ def seconds_from_files(course: Path, names: list[str], started: float) -> list[f
 
 def measure_parallel(course: Path, names: list[str], workers: int) -> Side:
     """Our command, in a sandbox where there is one."""
-    command = ["-m", "grading", f"--course-dir={course}", f"--workers={workers}"]
-    without = ["--without-sandbox"] if sandbox.is_missing() else []
-    _, seconds, memory = run([*command, *without], f"python -m grading, {len(names)} submissions")
+    command = [*demo.grading_arguments(course), f"--workers={workers}"]
+    _, seconds, memory = run(command, f"python -m grading, {len(names)} submissions")
     with open(course / ".grading" / demo.COURSE / "report.csv", encoding="utf-8", newline="") as stream:
         full = [float(row["seconds"]) for row in csv.DictReader(stream) if kind_of(row["student"]) == FULL]
-    where = "without a sandbox" if without else "in a sandbox"
+    where = "without a sandbox" if "--without-sandbox" in command else "in a sandbox"
     return Side(
         name=f"python -m grading, {workers} workers, {where}",
         submissions=len(names),

@@ -16,7 +16,6 @@ from pathlib import Path
 import nbformat
 from nbgrader.utils import is_grade
 
-from grading import sandbox
 from tests.workbook import demo
 from tests.workbook.answer_bank import ANSWERS, EXERCISES, RIGHT, SWEEPS, exercise_of
 
@@ -70,9 +69,7 @@ def differences_from_make_grade(graded: Path) -> list[str]:
     folder = graded.with_name(f"{graded.name}_by_make_grade")
     demo.make_course(folder)
     shutil.copytree(graded / "submitted", folder / "submitted")
-    command = [sys.executable, "-m", "grading", f"--course-dir={folder}"]
-    without = ["--without-sandbox"] if sandbox.is_missing() else []
-    subprocess.run([*command, *without], cwd=demo.REPOSITORY, check=True)
+    subprocess.run([sys.executable, *demo.grading_arguments(folder)], cwd=demo.REPOSITORY, check=True)
     different = []
     for student in sorted(path.name for path in (graded / "submitted").iterdir()):
         theirs, ours = (demo.in_all(demo.read_points(course, student)) for course in (graded, folder))

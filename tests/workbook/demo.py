@@ -14,6 +14,8 @@ import nbformat
 from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
+from grading import sandbox
+
 REPOSITORY = Path(__file__).parents[2]
 COURSE = "activation_patching"
 ANSWERS = Path(__file__).parent / "demo_answers"
@@ -122,6 +124,11 @@ def nbgrader(folder: Path, command: str, *options: str) -> str:
     if result.returncode:
         raise DemoError(f"nbgrader {command} failed, and this is its log:\n{result.stderr}")
     return result.stderr
+
+
+def grading_arguments(folder: Path) -> list[str]:
+    """What Python is given to grade the class in `folder` as `make grade` does, in a sandbox where there can be one."""
+    return ["-m", "grading", f"--course-dir={folder}", *(["--without-sandbox"] if sandbox.is_missing() else [])]
 
 
 def read_points(folder: Path, student: str) -> dict[str, Cells]:

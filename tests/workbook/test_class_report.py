@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbgrader.api import Gradebook
 from traitlets.config import Config
 
-from grading import merge, results
+from grading import folders, merge, results
 from grading.class_report import __main__ as command
 from grading.class_report import figures
 from grading.class_report.messages import describe, failures, first_line
@@ -96,7 +96,7 @@ def enter(
     result = Result(student, content, timestamp, notebooks, [], seconds)
     graded = write_graded(course[0].root / "just graded", notebooks, errors or {})
     results.keep(course[0], result, graded, course[0].root / "no log")
-    results.remove(graded)
+    folders.remove(graded)
     merge.enter(*course, result)
 
 

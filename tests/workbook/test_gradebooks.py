@@ -23,7 +23,7 @@ from nbgrader.api import Gradebook
 
 from tests.workbook import demo
 from tests.workbook import test_class_grading as tiny
-from tests.workbook.test_class_grading import CLASS, POINTS, RIGHT, WHY_NO_SANDBOX, WRONG, grade, hand_in
+from tests.workbook.test_class_grading import CLASS, POINTS, RIGHT, WRONG, grade, hand_in
 from tests.workbook.test_grading import PASSED
 from tests.workbook.test_grading import POINTS as REAL_POINTS
 
@@ -346,8 +346,7 @@ def test_grades_the_demos_class_as_nbgrader_does(tmp_path: Path):
     for student in demo.CLASS:
         demo.hand_in(student, folder)
     # In the repository, where the course's settings lie.
-    options = ["--course-dir", str(folder), *(["--without-sandbox"] if WHY_NO_SANDBOX else [])]
-    subprocess.run([sys.executable, "-m", "grading", *options], cwd=demo.REPOSITORY, check=True)
+    subprocess.run([sys.executable, *demo.grading_arguments(folder)], cwd=demo.REPOSITORY, check=True)
     points = {student: demo.read_points(folder, student) for student in demo.CLASS}
     assert points == {
         student: {

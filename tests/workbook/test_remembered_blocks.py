@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from unittest import mock
 
 import pytest
 import torch
@@ -10,9 +9,8 @@ from torch.testing import assert_close
 from transformer_lens import patching
 
 from tests.conduct import NotFollowed, calls_followed
-from tests.tiny import TinyCase, one_thread, tiny_cases
-from tests.workbook.test_sweeps import TINY_GPT2, make_case, save_gpt2
-from utils import models
+from tests.tiny import TinyCase, tiny_cases
+from tests.workbook.test_sweeps import keep_model_in_use, make_case, slow, tiny_gpt2  # noqa: F401  two are fixtures
 from utils.remembered_blocks import blocks_remembered
 
 SWEEPS = [
@@ -24,18 +22,10 @@ SWEEPS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread_and_no_progress_bars(monkeypatch):
-    monkeypatch.setattr(patching, "tqdm", list)
-    monkeypatch.setattr(models, "_in_use", models._in_use)
-    with one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def gpt2_case(tmp_path_factory) -> TinyCase:
+def gpt2_case(tiny_gpt2) -> TinyCase:  # noqa: F811
     """A model of the library, as gpt2-small is, on prompts that differ at one position."""
-    return make_case(models.load_model(save_gpt2(tmp_path_factory.mktemp("tiny"), **TINY_GPT2), "cpu"))
+    return make_case(tiny_gpt2)
 
 
 @pytest.fixture(params=["gpt2", "native"])
@@ -45,10 +35,6 @@ def case(request, gpt2_case, monkeypatch) -> TinyCase:
     # Where the library keeps keys and values, they lie elsewhere in memory, and the last bit of a sum may be another.
     monkeypatch.setattr(gpt2_case.model.original_model.config, "use_cache", False)
     return gpt2_case
-
-
-def sweep(name: str, case: TinyCase) -> torch.Tensor:
-    return getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
 
 
 @pytest.fixture
@@ -76,18 +62,18 @@ def zeros(activation, hook):
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_gives_the_same_bits(name, case):
-    expected = sweep(name, case)
+    expected = slow(name, case)
     with blocks_remembered(case.model):
-        assert torch.equal(sweep(name, case), expected)
-    assert torch.equal(sweep(name, case), expected)
+        assert torch.equal(slow(name, case), expected)
+    assert torch.equal(slow(name, case), expected)
 
 
 def test_the_library_keeps_no_keys_and_values_meanwhile(gpt2_case):
     config = gpt2_case.model.original_model.config
-    expected = sweep(SWEEPS[1], gpt2_case)
+    expected = slow(SWEEPS[1], gpt2_case)
     with blocks_remembered(gpt2_case.model):
         assert config.use_cache is False
-        assert_close(sweep(SWEEPS[1], gpt2_case), expected)
+        assert_close(slow(SWEEPS[1], gpt2_case), expected)
     assert config.use_cache is True
 
 
@@ -251,10 +237,10 @@ def test_keys_and_values_can_be_kept_for_generating(gpt2_case):
 
 def test_sweeps_in_threads_do_not_disturb_each_other(case):
     names, results = SWEEPS[:3], {}
-    expected = {name: sweep(name, case) for name in names}
+    expected = {name: slow(name, case) for name in names}
 
     def work(name: str) -> None:
-        results[name] = sweep(name, case)
+        results[name] = slow(name, case)
 
     with blocks_remembered(case.model):
         for name in names:  # one at a time on the model, as hooks ask for, and each in a thread of its own
@@ -266,8 +252,7 @@ def test_sweeps_in_threads_do_not_disturb_each_other(case):
 
 def test_calls_in_blocks_with_hooks_are_followed(case):
     def borrow(activation, hook):
-        with mock.patch.object(patching, "tqdm", list):
-            patching.layer_pos_patch_setter(activation.clone(), [0, 0], activation)
+        patching.layer_pos_patch_setter(activation.clone(), [0, 0], activation)
 
     with calls_followed() as calls, blocks_remembered(case.model, computing=NotFollowed):
         run(case)
