@@ -6,15 +6,13 @@ In a sandbox the folder of these results can only be read.
 import os
 
 from utils import load_ioi, load_model
-from utils.references import PARTS, reference_sweep
+from utils.references import keep_references
 
 
 def main() -> None:
     """Read or compute the reference results for the model that everybody is graded on."""
     model = load_model(os.environ.get("IOI_MODEL", "ioi-mini"))
-    data = load_ioi(model)
-    for name in PARTS:  # the other sweeps are parts of these
-        reference_sweep(name, model, data)
+    keep_references(model, load_ioi(model))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
 import utils
-from utils.remembered_blocks import RememberingForward
+from utils.remembered_blocks import Run
 
 UTILS = Path(utils.__file__).parent
 # The files in which the exercises' work is done already.
@@ -84,7 +84,7 @@ def calls_followed() -> Iterator[Calls]:
     def note(frame: FrameType, event: str, function: object) -> None:
         if event == "call" and frame.f_code.co_filename in BORROWED_FROM:
             calls.borrowed_from.add(BORROWED_FROM[frame.f_code.co_filename])
-        elif event == "c_call" and function is switch and not _is_for_a_block(frame):
+        elif event == "c_call" and function is switch and not _is_for_the_model(frame):
             calls.followed = False
 
     before = sys.getprofile(), threading.getprofile()
@@ -99,28 +99,30 @@ def calls_followed() -> Iterator[Calls]:
         calls.followed = followed  # after our own call of sys.setprofile, which was noted too
 
 
-class NotFollowed:
-    """A context in which calls are not followed, which makes each of them faster.
+class PausedFollowing(threading.local):
+    """Pauses the following of calls, which makes each of them faster, and resumes it.
 
-    It is for the blocks of `utils.remembered_blocks`, in which no code of a learner's runs. Anywhere else, it makes the
-    check say that it could not follow.
+    It is for `utils.remembered_blocks`, where no code of a learner's runs. Anywhere else, it makes the check say that
+    it could not follow.
     """
 
-    def __enter__(self) -> None:
+    def pause(self) -> None:
+        """Do not follow this thread's calls."""
         self._before = sys.getprofile()
         sys.setprofile(None)
 
-    def __exit__(self, *_: object) -> None:
+    def resume(self) -> None:
+        """Follow them again, where they were followed."""
         sys.setprofile(self._before)
 
 
-def _is_for_a_block(frame: FrameType) -> bool:
-    """Whether this frame switches the following of calls off for the computation of a block."""
+def _is_for_the_model(frame: FrameType) -> bool:
+    """Whether this frame switches the following of calls off for the model's own code."""
     caller = frame.f_back
     return (
-        frame.f_code is NotFollowed.__enter__.__code__
+        frame.f_code is PausedFollowing.pause.__code__
         and caller is not None
-        and caller.f_code is RememberingForward.__call__.__code__
+        and caller.f_code is Run._set_watched.__code__
     )
 
 

@@ -1,6 +1,7 @@
 """How a sweep is checked: its result must equal that of `transformer_lens.patching`."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from unittest import mock
 from weakref import WeakKeyDictionary
@@ -20,11 +21,13 @@ from tests.checking import (
     require_tensor,
     shape_hint,
 )
-from tests.conduct import NotFollowed, fingerprints, hooks_left, known_name, ways_to_run_kept
+from tests.conduct import PausedFollowing, fingerprints, hooks_left, known_name, ways_to_run_kept
 from tests.invariants import check_invariants
 from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
+from utils.known_ends import KnownEnds
 from utils.progress import progress_bar
+from utils.references import known_ends
 from utils.remembered_blocks import blocks_remembered
 
 ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
@@ -52,9 +55,11 @@ def check_sweep(
     check_sweep_on_tiny_models(function, name, axes, components, reference=reference)
     model = model_in_use()
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
-    expected = reference_sweep(reference or name, model, load_ioi(model))
+    data = load_ioi(model)
+    expected = reference_sweep(reference or name, model, data)
+    ends = known_ends(reference or name, model, data)
     # A sweep with a name of its own may run less often.
-    with case_on_loaded_model(None if reference else expected.numel()) as case:
+    with case_on_loaded_model(None if reference else expected.numel(), ends) as case:
         _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts", reference)
 
 
@@ -71,7 +76,7 @@ def result_of(function: Callable) -> Tensor:
 
 
 @contextlib.contextmanager
-def case_on_loaded_model(total: int | None) -> Iterator[TinyCase]:
+def case_on_loaded_model(total: int | None, ends: KnownEnds | None = None) -> Iterator[TinyCase]:
     """A sweep's arguments on the loaded model and the 8 IOI prompts, with a progress bar for `total` patched runs.
 
     The metric moves the bar, for a sweep calls it once for each of its runs.
@@ -87,7 +92,7 @@ def case_on_loaded_model(total: int | None) -> Iterator[TinyCase]:
                 bar.update()
             return ioi_metric(logits)
 
-        yield TinyCase(model, data.corrupted_tokens, clean_cache, patching_metric)
+        yield TinyCase(model, data.corrupted_tokens, clean_cache, patching_metric, ends)
 
 
 def check_sweep_on_tiny_models(
@@ -100,7 +105,7 @@ def check_sweep_on_tiny_models(
 ) -> None:
     """The part of `check_sweep` that needs no loaded model, and what holds of every sweep whatever the reference."""
     with one_thread():
-        for case in tiny_cases(seed):
+        for case in map(_with_ends, tiny_cases(seed)):
             expected = _reference(reference or name, case)
             n_layers, n_heads = case.model.cfg.n_layers, case.model.cfg.n_heads
             batch, positions = case.corrupted_tokens.shape
@@ -124,9 +129,14 @@ def compare_with_reference(
     _compare(function, name, axes, (), case, _reference(reference, case), where, reference)
 
 
+def _with_ends(case: TinyCase) -> TinyCase:
+    """The same case, of which it will be known how the reference's runs ended, so that the learner's can end so."""
+    return dataclasses.replace(case, ends=KnownEnds())
+
+
 def _reference(name: str, case: TinyCase) -> Tensor:
     no_progress_bars = mock.patch.object(patching, "tqdm", wraps=list)  # for milliseconds
-    with blocks_remembered(case.model), no_progress_bars:
+    with blocks_remembered(case.model, ends=case.ends), no_progress_bars:
         return getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
 
 
@@ -172,7 +182,7 @@ def _call_sweep(function: Callable, name: str, case: TinyCase) -> object:
     # In this order: an earlier exercise's hooks are taken off, then blocks begin to remember, then changes are noticed.
     with (
         hooks_left(case.model) as left,
-        blocks_remembered(case.model, computing=NotFollowed),
+        blocks_remembered(case.model, PausedFollowing(), case.ends),
         ways_to_run_kept(case.model) as changed,
     ):
         result = call_with(

@@ -11,6 +11,8 @@ from transformer_lens import ActivationCache
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.known_ends import KnownEnds
+
 VOCABULARY = 31
 
 
@@ -22,6 +24,8 @@ class TinyCase:
     corrupted_tokens: Int[Tensor, "batch pos"]
     clean_cache: ActivationCache
     patching_metric: Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
+    ends: KnownEnds | None = None
+    """How runs of the model end, where that is known."""
 
 
 def tiny_cases(seed: int = 0) -> Iterator[TinyCase]:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -11,7 +12,18 @@ from transformer_lens import patching
 
 import utils
 from tests.tiny import VOCABULARY, tiny_cases
-from utils import ANSWERS, PROMPTS, IOIData, load_ioi, make_ioi_metric, models, published_patching, references
+from utils import (
+    ANSWERS,
+    PROMPTS,
+    IOIData,
+    known_ends,
+    load_ioi,
+    make_ioi_metric,
+    models,
+    published_patching,
+    references,
+)
+from utils.remembered_blocks import blocks_remembered
 
 SWEEPS = [
     "get_act_patch_resid_pre",
@@ -56,9 +68,9 @@ def computed(monkeypatch) -> list[str]:
     names = []
     compute = references._compute
 
-    def compute_and_count(name, model, data):
+    def compute_and_count(name, *arguments):
         names.append(name)
-        return compute(name, model, data)
+        return compute(name, *arguments)
 
     monkeypatch.setattr(references, "_compute", compute_and_count)
     return names
@@ -66,6 +78,10 @@ def computed(monkeypatch) -> list[str]:
 
 def direct(name: str, model, data: IOIData) -> torch.Tensor:
     _, clean_cache = model.run_with_cache(data.tokens)
+    return slow(name, data, clean_cache, model)
+
+
+def slow(name: str, data: IOIData, clean_cache, model) -> torch.Tensor:
     return getattr(patching, name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 
 
@@ -92,16 +108,28 @@ def test_hooks_left_on_the_model_do_not_enter_the_reference(tiny_model, tiny_dat
 def test_second_call_reads_from_disk(tiny_model, tiny_data, monkeypatch):
     first = utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
 
-    def must_not_compute(name, model, data):
+    def must_not_compute(*arguments):
         raise AssertionError("computed a second time")
 
     monkeypatch.setattr(references, "_compute", must_not_compute)
     torch.testing.assert_close(utils.reference_sweep(RESID_PRE, tiny_model, tiny_data), first, rtol=0, atol=0)
 
 
-def test_one_result_is_one_file(tiny_model, tiny_data, cache_folder):
+def result_file(cache_folder: Path) -> Path:
+    """The file of the only result."""
+    (file,) = (file for file in cache_folder.iterdir() if "ends" not in file.name)
+    return file
+
+
+def ends_file(cache_folder: Path) -> Path:
+    (file,) = cache_folder.glob("*-ends.safetensors")
+    return file
+
+
+def test_a_result_is_one_file_and_how_its_runs_ended_another(tiny_model, tiny_data, cache_folder):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
-    assert [file.name.split("-")[0] for file in cache_folder.iterdir()] == [RESID_PRE]
+    assert {file.name.split("-")[0] for file in cache_folder.iterdir()} == {RESID_PRE}
+    assert {result_file(cache_folder), ends_file(cache_folder)} == set(cache_folder.iterdir())
 
 
 def test_another_weight_is_another_result(tiny_model, tiny_data, computed):
@@ -160,7 +188,7 @@ def test_the_same_model_in_another_folder_is_the_same_model(tmp_path, monkeypatc
 @pytest.mark.parametrize("damage", [lambda content: content[:-8], lambda content: b"", lambda content: b"not a tensor"])
 def test_a_damaged_file_is_computed_again(damage, tiny_model, tiny_data, cache_folder, computed):
     first = utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
-    (file,) = cache_folder.iterdir()
+    file = result_file(cache_folder)
     file.write_bytes(damage(file.read_bytes()))
     torch.testing.assert_close(utils.reference_sweep(RESID_PRE, tiny_model, tiny_data), first)
     torch.testing.assert_close(utils.reference_sweep(RESID_PRE, tiny_model, tiny_data), first)
@@ -179,8 +207,56 @@ def test_a_cache_folder_that_takes_no_file_is_done_without(tiny_model, tiny_data
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(references, "save_file", disk_is_full)
+    monkeypatch.setattr(known_ends, "save_file", disk_is_full)
     expected = direct(RESID_PRE, tiny_model, tiny_data)
     torch.testing.assert_close(utils.reference_sweep(RESID_PRE, tiny_model, tiny_data), expected)
+
+
+@pytest.mark.parametrize("name", SWEEPS[:2])
+def test_how_the_runs_ended_is_kept_for_who_does_the_sweep_again(name, tiny_model, tiny_data):
+    assert len(references.known_ends(name, tiny_model, tiny_data)) == 0
+    utils.reference_sweep(name, tiny_model, tiny_data)
+    ends = references.known_ends(name, tiny_model, tiny_data)
+    model_again = next(tiny_cases()).model
+    _, clean_cache = model_again.run_with_cache(tiny_data.tokens)
+    with mock.patch.object(ends, "find", wraps=ends.find) as find, blocks_remembered(model_again, ends=ends):
+        again = slow(name, tiny_data, clean_cache, model_again)
+    assert find.call_count == len(ends) > tiny_data.tokens.shape[1] / 2
+    assert None not in [end for end in map(ends.find, [call.args[0] for call in find.call_args_list])]
+    assert torch.equal(again, utils.reference_sweep(name, tiny_model, tiny_data))
+
+
+@pytest.mark.parametrize("instead", [{"tokens": 1}, {"corrupted_tokens": 1}])
+def test_how_the_runs_ended_on_other_prompts_is_not_known(instead, tiny_model, tiny_data):
+    utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
+    others = {field: getattr(tiny_data, field).roll(by, dims=1) for field, by in instead.items()}
+    assert len(references.known_ends(RESID_PRE, tiny_model, dataclasses.replace(tiny_data, **others))) == 0
+
+
+def test_how_the_runs_ended_by_another_arithmetic_is_not_asked(tiny_model, tiny_data, monkeypatch):
+    utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
+    assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) > 0
+    for module, ask, answer in ((torch, "get_num_threads", 99), (torch.backends.cpu, "get_cpu_capability", "other")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, ask, lambda answer=answer: answer)
+            assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) == 0
+
+
+def test_all_is_kept_before_a_class_is_graded(tiny_model, tiny_data, cache_folder, computed):
+    references.keep_references(tiny_model, tiny_data)
+    assert len(computed) == len(set(computed)) == 3 + 5
+    references.keep_references(tiny_model, tiny_data)
+    for name in SWEEPS:
+        utils.reference_sweep(name, tiny_model, tiny_data)
+        assert len(references.known_ends(name, tiny_model, tiny_data)) > 0
+    assert len(computed) == 8
+    ends, result = sorted(cache_folder.glob(f"{RESID_PRE}-*"), key=lambda file: "ends" not in file.name)
+    ends.write_bytes(ends.read_bytes()[:-8])
+    assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) == 0
+    references.keep_references(tiny_model, tiny_data)
+    result.unlink()
+    references.keep_references(tiny_model, tiny_data)
+    assert computed[8:] == [RESID_PRE, RESID_PRE]
 
 
 def test_nothing_goes_to_stderr(tiny_model, tiny_data, capfd):

@@ -199,7 +199,9 @@ def assert_sampled_cells_close(case: TinyCase, name: str, components: tuple[str,
         flat = (found - unpatched).abs().flatten()
         chosen = torch.cat([flat.topk(n_cells).indices, torch.randint(len(flat), (n_cells,), generator=random)])
         cells = torch.stack(torch.unravel_index(chosen, found.shape), dim=-1)
-        expected = patched_cells(component, cells, *vars(case).values())
+        expected = patched_cells(
+            component, cells, case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric
+        )
         assert_close(found[tuple(cells.T)], expected, msg=lambda text, name=component: f"{name}: {text}")
 
 
