@@ -24,10 +24,15 @@ c.Execute.timeout = 300 if os.environ.get("IOI_MODEL", "ioi-mini") == "ioi-mini"
 variables = {"IOI_MODEL": "ioi-mini", "PLOTLY_RENDERER": "notebook", "TQDM_DISABLE": "1"}
 # Where PyTorch would work on 16 numbers at a time, softmax over our 15 positions takes four times as long as with 8.
 cpuinfo = Path("/proc/cpuinfo")
-if cpuinfo.exists() and "avx512f" in cpuinfo.read_text():
-    variables["ATEN_CPU_CAPABILITY"] = "avx2"
-set_variables = "; ".join(f'os.environ.setdefault("{name}", "{value}")' for name, value in variables.items())
-begin = f"import os; {set_variables}; import tests"
+arithmetic = {"ATEN_CPU_CAPABILITY": "avx2"} if cpuinfo.exists() and "avx512f" in cpuinfo.read_text() else {}
+
+
+def set_variables(**values: str) -> str:
+    """Statements that set environment variables, where the instructor has not set them."""
+    return "; ".join(["import os", *(f'os.environ.setdefault("{name}", "{values[name]}")' for name in values)])
+
+
+begin = f"{set_variables(**variables, **arithmetic)}; import tests"
 
 # A student could tag a check so that it is not run, and gets its points; nobody knows this tag.
 c.Execute.skip_cells_with_tag = secrets.token_hex()
@@ -47,5 +52,6 @@ c.ClassGrading.preload = (
     f"{begin}; import utils; utils.load_model(); utils.plots.heat_map([[0.0]]); import plotly.io; plotly.io.renderers"
 )
 
-# `make grade` runs this once, as arguments of Python, before the class: what the checks compare with is computed.
-c.ClassGrading.prepare = ["-m", "grading.warm"]
+# `make grade` runs this once, as arguments of Python, before the class: what the checks compare with is computed, by
+# the same arithmetic as in the kernels, so that these come to the same numbers, bit by bit.
+c.ClassGrading.prepare = ["-c", f"{set_variables(**arithmetic)}; from grading import warm; warm.main()"]

@@ -21,6 +21,8 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import describe_machine
+from grading.classroom import prepare
+from grading.course import read_course
 from tests.workbook import demo
 
 RESULTS = Path(__file__).parent / "grading_results.md"
@@ -68,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = class_of(options.submissions)
         ours, theirs = make_courses(Path(temporary), names, part)
         print("Computing what the checks compare with ...", flush=True)
-        subprocess.run([sys.executable, "-m", "grading.warm"], cwd=demo.REPOSITORY, env=environment(), check=True)
+        prepare(*read_course(demo.COURSE, ours))
         sequential = measure_sequential(theirs, names[:part])
         parallel = measure_parallel(ours, names, options.workers)
     different = differences(sequential.scores, parallel.scores)

@@ -95,7 +95,9 @@ def prepare(course: Course, settings: Config) -> None:
     Raises `GradingError` where it fails.
     """
     arguments = settings.ClassGrading.get("prepare", [])
-    if arguments and subprocess.run([sys.executable, *arguments], cwd=course.settings_folder).returncode:
+    environment = os.environ | worker.ARITHMETIC
+    command = [sys.executable, *arguments]
+    if arguments and subprocess.run(command, cwd=course.settings_folder, env=environment).returncode:
         raise GradingError(f"`python {' '.join(arguments)}`, to be run before the class is graded, failed.")
 
 

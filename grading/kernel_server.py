@@ -16,6 +16,7 @@ It knows nothing of the other modules here: none of them can be seen from inside
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import random
@@ -30,7 +31,9 @@ from collections.abc import Iterator
 
 if __name__ == "__main__":
     del sys.path[0]  # this file's folder, which is not for notebooks to import from
+    gc.disable()  # until all is imported: a fifth of the time would go into looking for garbage where there is none
 
+import ipykernel.debugger  # noqa: F401  which every kernel imports
 from ipykernel.kernelapp import IPKernelApp
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -46,6 +49,8 @@ def main(listening: socket.socket, statements: str, original: str = "", copy: st
         exec(statements, {})
     except Exception:
         traceback.print_exc()  # the notebooks will say it again, where it can be seen
+    gc.freeze()  # so that no kernel looks through what it shares with the others, which would make it a copy
+    gc.enable()
     while True:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):

@@ -29,6 +29,9 @@ from grading.private_gradebook import url
 from grading.results import Graded, Result
 from grading.warm_kernels import SOCKETS, Settings
 
+# Several threads of several kernels on the same cores wait for one another.
+ARITHMETIC = {"OMP_NUM_THREADS": "1"}
+"""Environment variables on which the last bit of a sum depends."""
 STARTING_SECONDS = 60
 """What nbgrader and a kernel may take to start, on top of a notebook's own time."""
 
@@ -137,9 +140,8 @@ def run_once(task: Task, folder: Path, environment: dict[str, str], notebooks: l
     environment = (
         os.environ
         | environment
+        | ARITHMETIC
         | {
-            # Several threads of several kernels on the same cores wait for one another.
-            "OMP_NUM_THREADS": "1",
             # Nothing is imported from a current folder.
             "PYTHONSAFEPATH": "1",
             "JUPYTER_RUNTIME_DIR": str(runtime),

@@ -1,9 +1,15 @@
 """The process that forks a submission's kernels: one import for all notebooks, and nothing else in common."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from grading import classroom, worker
+from grading.course import read_course
+from tests.workbook import demo
 from tests.workbook.test_class_grading import (  # noqa: F401  the fixtures
     RIGHT,
     SETTINGS,
@@ -15,6 +21,7 @@ from tests.workbook.test_class_grading import (  # noqa: F401  the fixtures
     points,
     remarks,
 )
+from tests.workbook.test_sweeps import TINY_GPT2, save_gpt2
 
 PRELOAD = 'c.ClassGrading.preload = "import time, decimal; decimal.imported_at = time.time()"\n'
 
@@ -83,3 +90,46 @@ def test_a_preload_that_fails_costs_nobody_a_grade(course: Path):  # noqa: F811
     hand_in(course, "ann", {"one": RIGHT, "two": RIGHT})
     grade(course)
     assert points(course) == {"ann": 4}
+
+
+# What grading computes before a class, and what its kernels look for.
+
+FIND_THE_ENDS = """
+from unittest import mock
+from transformer_lens import patching
+from utils import load_ioi, load_model, make_ioi_metric
+from utils.references import known_ends
+from utils.remembered_blocks import blocks_remembered
+
+model = load_model()
+data = load_ioi(model)
+ends = known_ends("get_act_patch_block_every", model, data)
+_, clean_cache = model.run_with_cache(data.tokens)
+found = []
+with mock.patch.object(ends, "find", side_effect=lambda key, find=ends.find: found.append(find(key)) or found[-1]):
+    with blocks_remembered(model, ends=ends):
+        patching.get_act_patch_block_every(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
+print(len(found), sum(end is None for end in found))
+"""
+
+
+def test_kernels_come_to_the_same_residual_streams_as_the_references_of_the_class(tmp_path, monkeypatch):
+    """Bit by bit: else the checks would be right, and slow."""
+    (tmp_path / "model").mkdir()
+    monkeypatch.setenv("IOI_MODEL", str(save_gpt2(tmp_path / "model", **TINY_GPT2)))
+    monkeypatch.chdir(demo.REPOSITORY)
+    monkeypatch.setenv("IOI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # as a lone notebook would have it
+    the_course, settings = read_course(demo.COURSE, tmp_path)
+    classroom.prepare(the_course, settings)
+    kernel = subprocess.run(
+        [sys.executable, "-c", settings.ClassGrading.preload + "\n" + FIND_THE_ENDS],
+        env=os.environ | worker.ARITHMETIC,
+        cwd=demo.REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked, unknown = map(int, kernel.stdout.split()[-2:])
+    assert asked > 20
+    assert unknown == 0
