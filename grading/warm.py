@@ -1,4 +1,4 @@
-"""`python -m grading.warm`: compute what the checks compare with once, before many kernels wait for it.
+"""Compute what the checks compare with once, before many kernels wait for it: nbgrader_config.py has `main` called.
 
 In a sandbox the folder of these results can only be read.
 """
@@ -13,7 +13,3 @@ def main() -> None:
     """Read or compute the reference results for the model that everybody is graded on."""
     model = load_model(os.environ.get("IOI_MODEL", "ioi-mini"))
     keep_references(model, load_ioi(model))
-
-
-if __name__ == "__main__":
-    main()

@@ -101,9 +101,6 @@ class State:
 
     def note(self) -> None:
         """Take what they are now for what they should be."""
-        names = [name for name, value in self._settings.items() if type(value) in SIMPLE]
-        # Such as the block at which a run is to stop.
-        self._settings_now = operator.itemgetter(*names) if names else len
         # What it is now must not change with the tables.
         self._before = _copied(self._now())
 
@@ -118,8 +115,8 @@ class State:
             list(map(MODE, self._tables)),
             list(map(FORWARD_OF_ITS_OWN, self._tables)),
             list(map(TIMES_WRITTEN_TO, self._weights)),
-            self._settings_now(self._settings),
-            len(self._settings),
+            # Such as the block at which a run is to stop.
+            {name: value for name, value in self._settings.items() if type(value) in SIMPLE},
         )
 
 

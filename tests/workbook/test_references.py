@@ -222,7 +222,7 @@ def test_how_the_runs_ended_is_kept_for_who_does_the_sweep_again(name, tiny_mode
     with mock.patch.object(ends, "find", wraps=ends.find) as find, blocks_remembered(model_again, ends=ends):
         again = slow(name, tiny_data, clean_cache, model_again)
     assert find.call_count == len(ends) > tiny_data.tokens.shape[1] / 2
-    assert None not in [end for end in map(ends.find, [call.args[0] for call in find.call_args_list])]
+    assert all(ends.find(call.args[0]) is not None for call in find.call_args_list)
     assert torch.equal(again, utils.reference_sweep(name, tiny_model, tiny_data))
 
 

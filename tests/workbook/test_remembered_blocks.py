@@ -216,6 +216,16 @@ def test_a_run_can_stop_and_begin_at_a_layer(case):
                 assert torch.equal(case.model(factor * resid, start_at_layer=1), from_layer[factor - 1])
 
 
+def test_a_setting_of_a_block_can_be_taken_away(case):
+    expected = run(case)
+    settings = vars(case.model.blocks[1])
+    settings["a_setting"] = 1
+    with blocks_remembered(case.model):
+        run(case)
+        del settings["a_setting"]
+        assert torch.equal(run(case), expected)
+
+
 def test_a_gradient_finds_its_way_through(case):
     def gradient() -> torch.Tensor:
         added = torch.zeros((), requires_grad=True)
