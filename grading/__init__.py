@@ -8,6 +8,8 @@ or changed, and enters the results into the course's gradebook, from where nbgra
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
 - `warm_kernels`: a process for each submission that forks its kernels, as `kernel_server` says; `kernel`: the program
   that has one forked for nbgrader; `sandbox`: what all of these may see; `limits`: what they may use.
+- `forks`: a worker's process that has imported what notebooks import and, as `fork_server` says, forks a submission's
+  process into its sandbox; `namespaces`: how it gets in, and cannot get out.
 - `folders`: look at and remove what a student's code has written.
 - `results`: what is known of a submission, kept on disk, so that an interrupted run can go on.
 - `merge`: enter a result into the course's gradebook.

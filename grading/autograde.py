@@ -78,11 +78,7 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
         ]
     )
     app.coursedir.assignment_id = assignment
-    kernels = KernelServer(
-        folder,
-        inside=folder / "autograded" / STUDENT / assignment,
-        statements=app.config.ClassGrading.get("preload", ""),
-    )
+    kernels = KernelServer(folder, inside=folder / "autograded" / STUDENT / assignment)
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
         kernels.ensure()

@@ -5,6 +5,7 @@ import csv
 import fcntl
 import logging
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
     """
     course.state.mkdir(parents=True, exist_ok=True)
     with only_run(course):
-        plan = make_plan(course, students, options)
+        plan = make_plan(course, settings, students, options)
         print(
             f"{len(students)} submissions: {len(plan.done)} graded already, {len(plan.to_grade)} to grade.", flush=True
         )
@@ -101,10 +102,16 @@ def prepare(course: Course, settings: Config) -> None:
         raise GradingError(f"`python {' '.join(arguments)}`, to be run before the class is graded, failed.")
 
 
-def make_plan(course: Course, students: list[str], options: Options) -> Plan:
+def make_plan(course: Course, settings: Config, students: list[str], options: Options) -> Plan:
     """Sort the students' submissions by what is known of them."""
-    notebooks = tuple(notebooks_of(course))
-    limits = Limits(seconds=options.notebook_seconds or 5 * course.cell_timeout)
+    alike = {
+        "course": course,
+        "notebooks": tuple(notebooks_of(course)),
+        "limits": Limits(seconds=options.notebook_seconds or 5 * course.cell_timeout),
+        "sandboxed": options.sandboxed,
+        "preload": settings.ClassGrading.get("preload", ""),
+        "run": secrets.token_hex(),
+    }
     plan = Plan()
     for student in students:
         if flaw := flaw_in_name(student):
@@ -115,7 +122,7 @@ def make_plan(course: Course, students: list[str], options: Options) -> Plan:
         except OSError as error:
             plan.not_graded[student] = f"its folder cannot be read: {error.strerror}"
             continue
-        task = Task(course, student, content, notebooks, limits, options.sandboxed)
+        task = Task(student=student, fingerprint=content, **alike)
         if options.force:
             results.forget(course, student)
         if merge.is_entered(course, student, task.fingerprint):

@@ -44,13 +44,23 @@ IN_MEMORY = ("/tmp", "/dev/shm")
 
 def main(listening: socket.socket, statements: str, original: str = "", copy: str = "") -> None:
     """Serve until somebody ends this process, or it cannot get ready for a notebook."""
-    inherit_orphans()
+    prepare(statements)
+    serve_submission(listening, original, copy)
+
+
+def prepare(statements: str) -> None:
+    """Import what the notebooks import, as the statements say."""
     try:
         exec(statements, {})
     except Exception:
         traceback.print_exc()  # the notebooks will say it again, where it can be seen
     gc.freeze()  # so that no kernel looks through what it shares with the others, which would make it a copy
     gc.enable()
+
+
+def serve_submission(listening: socket.socket, original: str = "", copy: str = "") -> None:
+    """Fork the kernels of one submission."""
+    inherit_orphans()
     while True:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):
@@ -90,8 +100,7 @@ def run_kernel(order: dict, original: str) -> None:
     """Become a kernel, in its folder with files of its own if there is an original of these. Does not return."""
     code = 1
     try:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         os.setsid()  # an interrupt is for this process and its children
         os.environ.clear()
         os.environ.update(order["environment"])
@@ -99,6 +108,8 @@ def run_kernel(order: dict, original: str) -> None:
             shutil.copytree(original, order["folder"], copy_function=shutil.copyfile, dirs_exist_ok=True)
         os.chdir(order["folder"])
         random.seed()
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed()
         IPKernelApp.launch_instance(argv=order["arguments"])
         code = 0
     except SystemExit as end:
@@ -120,6 +131,12 @@ def wait(kernel: int, connection: socket.socket) -> int:
             return os.waitstatus_to_exitcode(status)
         if select.select([connection], [], [], LOOK_EVERY_SECONDS)[0]:
             os.kill(kernel, signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """On Linux, have the system end this process when its parent is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def inherit_orphans() -> None:

@@ -6,6 +6,7 @@ What lies in a sandbox's file systems in memory is not counted here: their sizes
 """
 
 import contextlib
+import functools
 import os
 import resource
 import stat
@@ -34,8 +35,9 @@ class Limits:
     address_space: int = 64 * 2**30
     """Bytes that one process may ask for. PyTorch asks for far more than it uses."""
 
-    def set_for_this_process(self) -> None:
-        """Have the operating system keep what it can, for this process and those it starts."""
+    def set_for(self, process: int | None = None) -> None:
+        """Have the operating system keep what it can, for a process, by default this one, and those it starts."""
+        set_limit = resource.setrlimit if process is None else functools.partial(resource.prlimit, process)
         for which, most in (
             (resource.RLIMIT_FSIZE, self.file_size),
             (resource.RLIMIT_AS, self.address_space),
@@ -44,10 +46,10 @@ class Limits:
         ):
             hard = resource.getrlimit(which)[1]
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(which, (most, most))
+            set_limit(which, (most, most))
         with contextlib.suppress(OSError):
             # Should the machine run out of memory between two looks, Linux ends these processes before all others.
-            Path("/proc/self/oom_score_adj").write_text("1000")
+            Path(f"/proc/{process or 'self'}/oom_score_adj").write_text("1000")
 
 
 def watch(process: int, nbgrader: int, folders: Sequence[Path], limits: Limits, is_over) -> str:

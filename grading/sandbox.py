@@ -38,6 +38,7 @@ VARIABLES = (
 )
 HOME = "/tmp/home"
 TMP_BYTES = 512 * 2**20
+NOBODY = 65534
 SHARED_MEMORY_BYTES = 64 * 2**20
 
 
@@ -55,8 +56,29 @@ def command(writable: dict[Path, Path], environment: dict[str, str], more_to_rea
     `writable` are folders outside with their names inside, and `more_to_read` are files and folders besides those that
     every notebook needs, with theirs.
     """
-    arguments = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
-    arguments += ["--cap-drop", "ALL", "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
+    apart = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--proc", "/proc"]
+    user = ["--uid", str(os.getuid()), "--gid", str(os.getgid())]
+    return ["bwrap", *apart, *user, *what_is_inside(writable, environment, more_to_read)]
+
+
+def command_for_more(
+    writable: dict[Path, Path], environment: dict[str, str], more_to_read: dict[Path, Path]
+) -> list[str]:
+    """The same for a program of ours that makes further sandboxes inside, and so sees processes outside.
+
+    It is not ended with the thread that starts it, which may be any of a worker's.
+    """
+    apart = ["--unshare-user", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--bind", "/proc", "/proc"]
+    # Linux lets nobody who is root in one namespace without root's rights have a user of that number in a further one.
+    user = ["--uid", str(NOBODY), "--gid", str(NOBODY)]
+    return ["bwrap", *apart, *user, *what_is_inside(writable, environment, more_to_read)]
+
+
+def what_is_inside(
+    writable: dict[Path, Path], environment: dict[str, str], more_to_read: dict[Path, Path]
+) -> list[str]:
+    """The files, the environment, and no rights."""
+    arguments = ["--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--dev", "/dev"]
     # bubblewrap's own file systems in memory, /dev and the root, have any size.
     arguments += ["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", HOME]
@@ -90,7 +112,8 @@ def packages() -> list[Path]:
 
 def hidden() -> list[Path]:
     """Folders in what is readable that are covered by empty ones."""
-    return [path for place in packages() for name in HIDDEN if (path := place.parent / name).exists()]
+    beside = dict.fromkeys(place.parent for place in packages())
+    return [path for place in beside for name in HIDDEN if (path := place / name).exists()]
 
 
 def model(environment: dict[str, str]) -> list[Path]:

@@ -1,9 +1,11 @@
 """Kernels that start at once: one process has imported what the notebooks import, and forks them.
 
 A submission has a process of its own for that, in a sandbox of its own: nothing is shared between students. What the
-process does is in kernel_server.py; here it is started, and asked for kernels.
+process does is in kernel_server.py; here it is started, by the worker's fork server where there is one, and asked for
+kernels.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading import folders, sandbox
+from grading import folders, forks, sandbox
 from grading.limits import Limits
 
 PROGRAM = Path(__file__).with_name("kernel_server.py")
@@ -40,6 +42,10 @@ class Settings:
     limits: Limits
     """What one notebook may use."""
     sandboxed: bool
+    preload: str = ""
+    """Python, to be run before any notebook."""
+    fork_server: str = ""
+    """The socket of the worker's fork server, if it has one."""
 
     def write(self, folder: Path) -> None:
         """Leave the settings in a worker's folder."""
@@ -49,20 +55,18 @@ class Settings:
 def read_settings(folder: Path) -> Settings:
     """The settings in a worker's folder."""
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    return Settings(Limits(**settings["limits"]), settings["sandboxed"])
+    return Settings(**settings | {"limits": Limits(**settings["limits"])})
 
 
 class KernelServer:
     """The process for one submission; whenever it is gone, a new one can be had."""
 
-    def __init__(self, folder: Path, inside: Path, statements: str) -> None:
+    def __init__(self, folder: Path, inside: Path) -> None:
         self.folder = folder
         self.inside = inside
         """nbgrader's folder for the submission; inside the sandbox, its copy is called the same."""
-        self.statements = statements
-        """Python, to be run before any notebook."""
         self.settings = read_settings(folder)
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | forks.Fork | None = None
 
     def ensure(self) -> None:
         """Return when it is ready for the next notebook; where it is gone, or does not answer, with a new one."""
@@ -95,20 +99,36 @@ class KernelServer:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self.folder / SOCKET))
             listening.listen()
-            command = [sys.executable, str(PROGRAM), str(listening.fileno()), self.statements]
-            if copy:
-                writable = {copy: self.inside, self.folder / SOCKETS: self.folder / SOCKETS}
-                to_read = {PROGRAM: PROGRAM, self.inside: ORIGINAL}
-                command = sandbox.command(writable, dict(os.environ), to_read) + command
-                command += [str(ORIGINAL), str(self.inside)]
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[listening.fileno()],
-                preexec_fn=self.settings.limits.set_for_this_process,
-            )
+            around, arguments = self._sandbox(copy) if copy else ([], [])
+            self.process = self._fork(around, arguments, listening) or self._run(around, arguments, listening)
         notes = {"process": self.process.pid, "copy": str(copy or "")}
         (self.folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+
+    def _sandbox(self, copy: Path) -> tuple[list[str], list[str]]:
+        """The command line that makes the sandbox, and what the process must know of it."""
+        writable = {copy: self.inside, self.folder / SOCKETS: self.folder / SOCKETS}
+        to_read = {PROGRAM: PROGRAM, self.inside: ORIGINAL}
+        return sandbox.command(writable, dict(os.environ), to_read), [str(ORIGINAL), str(self.inside)]
+
+    def _fork(self, around: list[str], arguments: list[str], listening: socket.socket) -> forks.Fork | None:
+        """Have the worker's fork server start it, which takes no time; not everywhere is that possible."""
+        if around and self.settings.fork_server:
+            with contextlib.suppress(OSError, ValueError):
+                order = {"sandbox": around, "arguments": arguments}
+                process = forks.Fork(self.settings.fork_server, order, listening, SECONDS_TO_START)
+                self.settings.limits.set_for(process.server)
+                return process
+        return None
+
+    def _run(self, around: list[str], arguments: list[str], listening: socket.socket) -> subprocess.Popen:
+        """Start it as a program, which begins with its imports."""
+        program = [sys.executable, str(PROGRAM), str(listening.fileno()), self.settings.preload]
+        return subprocess.Popen(
+            [*around, *program, *arguments],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[listening.fileno()],
+            preexec_fn=self.settings.limits.set_for,
+        )
 
 
 def order(folder: Path, what: dict, seconds: float | None = None) -> socket.socket:

@@ -21,7 +21,7 @@ from pathlib import Path
 from nbgrader.api import Gradebook
 from nbgrader.utils import parse_utc
 
-from grading import autograde, folders, kernel, results, sandbox
+from grading import autograde, folders, forks, kernel, results, sandbox
 from grading.course import Contents, Course, copy_source, copy_submission, look_at, make_way, printable
 from grading.errors import GradingError
 from grading.limits import Limits
@@ -48,6 +48,10 @@ class Task:
     limits: Limits
     """What one notebook may use."""
     sandboxed: bool
+    preload: str
+    """Python, to be run before any notebook."""
+    run: str
+    """A name for the run of `make grade`: what has been imported in one is not used in another."""
 
 
 def grade(task: Task) -> None:
@@ -64,7 +68,7 @@ def grade(task: Task) -> None:
         copy_source(task.course, source)
         make_way(source, place)
         shutil.copyfile(template(task.course), folder / "gradebook.db")
-        Settings(task.limits, task.sandboxed).write(folder)
+        Settings(task.limits, task.sandboxed, task.preload, fork_server(task)).write(folder)
         environment = kernel.install(folder)
         handed_in = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
         notes = notes_on(contents, handed_in - set(task.notebooks))
@@ -85,6 +89,13 @@ def grade(task: Task) -> None:
         )
         graded = folder / "autograded" / autograde.STUDENT / task.course.assignment
         results.keep(task.course, result, graded, folder / "log")
+
+
+def fork_server(task: Task) -> str:
+    """The socket of this worker's fork server, where there can be one."""
+    if not task.sandboxed:
+        return ""
+    return str(forks.fork_server_for(task.run, scratch(task.course), task.preload, os.environ | ARITHMETIC).socket)
 
 
 def template(course: Course) -> Path:

@@ -1,10 +1,11 @@
-"""The process that forks a submission's kernels: one import for all notebooks, and nothing else in common."""
+"""The processes that fork kernels: one import for all notebooks, and nothing else in common."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from grading import classroom, worker
@@ -18,6 +19,7 @@ from tests.workbook.test_class_grading import (  # noqa: F401  the fixtures
     empty_course,
     grade,
     hand_in,
+    needs_sandbox,
     points,
     remarks,
 )
@@ -49,6 +51,11 @@ import sys, time
 assert time.time() - sys.modules["decimal"].imported_at > 0
 {RIGHT}
 """
+SAYS_WHEN = f"""
+import decimal
+print(decimal.imported_at)
+{RIGHT}
+"""
 KILLS_THE_PROCESS = f"""
 import os, signal, time
 os.kill(os.getppid(), signal.SIGKILL)
@@ -67,6 +74,17 @@ def test_the_preload_is_there_in_every_notebook(warm_course: Path):
     hand_in(warm_course, "ann", {"one": IMPORTED_BEFORE, "two": IMPORTED_BEFORE})
     grade(warm_course)
     assert points(warm_course) == {"ann": 4}
+
+
+@needs_sandbox
+def test_one_import_serves_all_submissions_of_a_worker(warm_course: Path):
+    for student in ("ann", "bob"):
+        hand_in(warm_course, student, {"one": SAYS_WHEN, "two": SAYS_WHEN})
+    grade(warm_course, "--workers", "1")
+    assert points(warm_course) == {"ann": 4, "bob": 4}
+    graded = [nbformat.read(file, 4) for file in (warm_course / "autograded").rglob("*.ipynb")]
+    assert len(graded) == 4
+    assert len({notebook.cells[0].outputs[0].text for notebook in graded}) == 1
 
 
 @pytest.mark.parametrize("options", [(), ("--without-sandbox",)])
