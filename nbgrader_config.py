@@ -46,10 +46,11 @@ c.Execute.extra_arguments = [
     "--IPKernelApp.log_level=ERROR",
 ]
 
-# `make grade` runs this before it forks a submission's kernels: so all of its notebooks share one import, and the first
-# model and the first figure, which take seconds, are not the first any more.
+# `make grade` runs this before it forks kernels: so all notebooks share one import, each finds a model that nobody else
+# has used, and the first figure, which takes seconds, is not the first any more.
 c.ClassGrading.preload = (
-    f"{begin}; import utils; utils.load_model(); utils.plots.heat_map([[0.0]]); import plotly.io; plotly.io.renderers"
+    f"{begin}; import utils, utils.models, plotly.io; utils.models.make_model_ready(); utils.plots.heat_map([[0.0]]); "
+    "plotly.io.renderers"
 )
 
 # `make grade` runs this once, as arguments of Python, before the class: what the checks compare with is computed, by

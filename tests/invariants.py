@@ -1,5 +1,6 @@
 """What holds of a sweep whatever its numbers are: a second opinion beside the reference, which could be wrong too."""
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -95,7 +96,7 @@ def _turn_sign(cache: ActivationCache, component: str, layer: int, axes: str, in
 
 
 def _with_cache(case: TinyCase, cache: ActivationCache) -> TinyCase:
-    return TinyCase(case.model, case.corrupted_tokens, cache, case.patching_metric)
+    return dataclasses.replace(case, clean_cache=cache)
 
 
 def _corrupted_metric(case: TinyCase) -> Float[Tensor, ""]:

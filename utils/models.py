@@ -35,6 +35,8 @@ SMALL_MODEL_PARAMETERS = 20_000_000
 DEFAULT_THREADS = torch.get_num_threads()
 
 _in_use: tuple[str, TransformerBridge] | None = None
+_ready: dict[tuple[str, str], TransformerBridge] = {}
+"""By name and device, what `make_model_ready` has loaded and nobody has taken."""
 
 
 def load_model(name: str | os.PathLike | None = None, device: str | None = None) -> TransformerBridge:
@@ -50,15 +52,23 @@ def load_model(name: str | os.PathLike | None = None, device: str | None = None)
     Raises `ModelError`, in one sentence, where a model that was asked for by name cannot be loaded.
     """
     global _in_use
-    name = os.fspath(name) if name else os.environ.get("IOI_MODEL", "")
-    note = ""
-    if not name:
-        name, note = _gpt2_small_or_ioi_mini()
-    device = _choose_device(device or os.environ.get("IOI_DEVICE"))
-    model = _load_folder(find_model_folder(name), name, device)
+    name, device, note = _choose(name, device)
+    model = _ready.pop((name, device), None)
+    if model is None:
+        model = _load_folder(find_model_folder(name), name, device)
     _in_use = (name, model)
     print(note or f"Model: {name}, on {device}.")
     return model
+
+
+def make_model_ready(name: str | os.PathLike | None = None, device: str | None = None) -> None:
+    """Load a model that the next `load_model` with these arguments gives at once, and no later one.
+
+    It is for a process that is forked afterwards, such as `make grade` has for its kernels: each has the model for its
+    own. Arguments and errors are those of `load_model`.
+    """
+    name, device, _ = _choose(name, device)
+    _ready[name, device] = _load_folder(find_model_folder(name), name, device)
 
 
 def model_in_use() -> TransformerBridge:
@@ -95,6 +105,15 @@ def find_model_folder(name: str) -> Path:
             f"{name!r} is neither a folder on this machine nor a possible name on the Hugging Face hub: give a "
             'folder that exists, or a name such as "gpt2-small" or "ioi-mini".'
         ) from None
+
+
+def _choose(name: str | os.PathLike | None, device: str | None) -> tuple[str, str, str]:
+    """The model's name and device, chosen where they are left out, and a note where the name is a second choice."""
+    name = os.fspath(name) if name else os.environ.get("IOI_MODEL", "")
+    note = ""
+    if not name:
+        name, note = _gpt2_small_or_ioi_mini()
+    return name, _choose_device(device or os.environ.get("IOI_DEVICE")), note
 
 
 def _gpt2_small_or_ioi_mini() -> tuple[str, str]:

@@ -553,6 +553,28 @@ def test_the_environment_names_the_model_of_load_model_too(good_folder, monkeypa
     assert capsys.readouterr().out.startswith(f"Model: {good_folder}")
 
 
+def test_a_model_that_was_made_ready_is_given_once(good_folder, monkeypatch, capsys):
+    monkeypatch.delenv("IOI_MODEL", raising=False)
+    models.make_model_ready(good_folder, "cpu")
+    assert capsys.readouterr().out == ""
+    (ready,) = models._ready.values()
+    loaded = utils.load_model(good_folder, "cpu")
+    assert loaded is ready and models.model_in_use() is ready
+    assert f"Model: {good_folder}, on cpu." in capsys.readouterr().out
+    another = utils.load_model(good_folder, "cpu")
+    assert another is not ready and not models._ready
+    tokens = torch.arange(5)[None]
+    assert torch.equal(another(tokens), ready(tokens))
+
+
+def test_a_model_that_was_made_ready_is_given_under_its_name_only(good_folder, monkeypatch):
+    models.make_model_ready(good_folder, "cpu")
+    (ready,) = models._ready.values()
+    assert utils.load_model("ioi-mini", "cpu") is not ready
+    monkeypatch.setenv("IOI_MODEL", str(good_folder))
+    assert utils.load_model(device="cpu") is ready
+
+
 def test_a_load_that_fails_leaves_the_model_in_use(good_folder, tmp_path, monkeypatch):
     monkeypatch.delenv("IOI_MODEL", raising=False)
     model = utils.load_model(good_folder)
