@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import fcntl
 import logging
 import os
@@ -105,7 +106,7 @@ def prepare(course: Course, settings: Config) -> None:
 def make_plan(course: Course, settings: Config, students: list[str], options: Options) -> Plan:
     """Sort the students' submissions by what is known of them."""
     alike = {
-        "course": course,
+        "course": dataclasses.replace(course, db_url=""),  # which has a password, and workers do not need
         "notebooks": tuple(notebooks_of(course)),
         "limits": Limits(seconds=options.notebook_seconds or 5 * course.cell_timeout),
         "sandboxed": options.sandboxed,

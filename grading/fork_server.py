@@ -72,9 +72,6 @@ def serve(connection: socket.socket) -> None:
         reading, writing = os.pipe()
         server = os.fork()
         if server == 0:
-            connection.close()
-            keeper.stdin.close()
-            keeper.stdout.close()
             become_kernel_server(inside, writing, server_socket, order["arguments"])
         server_socket.close()
         for descriptor in (writing, *inside.values()):
@@ -150,7 +147,6 @@ def become_kernel_server(
         namespaces.insist_on_being_in(inside)
         kernel_server.die_with_parent()
         os.setsid()
-        os.chdir("/")
         os.write(success, b"1")
         namespaces.close_all_but(server_socket.fileno())
         kernel_server.serve_submission(server_socket, *arguments)

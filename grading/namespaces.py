@@ -30,6 +30,7 @@ def enter(namespaces: dict[str, int]) -> None:
     """Enter these namespaces; children will be in that of processes. Raises `OSError` if that is not allowed.
 
     bubblewrap makes the others in a first namespace of users, and has a second in it, so that no further can be made.
+    The current folder becomes the root of what can be seen inside.
     """
     first = fcntl.ioctl(namespaces["mnt"], NS_GET_USERNS)
     try:
@@ -71,7 +72,7 @@ def insist_on_being_in(namespaces: dict[str, int]) -> None:
 
 
 def close_all_but(kept: int) -> None:
-    """Close every file descriptor but the first three and this one."""
+    """Close every file descriptor but the first three and this one, whatever object it belongs to."""
     for low, high in ((3, kept), (kept + 1, os.sysconf("SC_OPEN_MAX"))):
         os.closerange(low, high)
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from nbgrader.api import Gradebook
 
 from grading import sandbox
-from grading.course import look_at
+from grading.classroom import Options, make_plan
+from grading.course import look_at, read_course
 from grading.folders import remove, size_of
 from grading.limits import Limits, watch
 
@@ -265,6 +267,16 @@ def test_a_second_run_at_the_same_time_is_refused(course: Path):
     assert "Another run is grading tiny" in grade(course, code=1)
     process.communicate(timeout=600)
     assert points(course) == POINTS
+
+
+def test_workers_are_not_told_where_the_gradebook_is(course: Path, monkeypatch: pytest.MonkeyPatch):
+    hand_in(course, "ann", CLASS["ann"])
+    monkeypatch.chdir(course)
+    the_course, settings = read_course()
+    the_course.state.mkdir(parents=True)
+    tasks = make_plan(the_course, settings, ["ann"], Options()).to_grade
+    assert b"ann" in pickle.dumps(tasks)
+    assert the_course.db_url.encode() not in pickle.dumps(tasks)
 
 
 # Submissions that do harm, or are none. Each costs itself what it spoils, and nobody else anything.

@@ -84,6 +84,7 @@ found = {
     "folders": {place: sorted(os.listdir(place)) for place in ("/", "/etc", "/tmp", "/dev", os.getcwd())},
     "server's folder": os.readlink(f"/proc/{server}/cwd"),
     "server's files": descriptors(server),
+    "a session of its own": os.getsid(server) > 0,
     "shared memory": [shared_memory("self"), shared_memory(server)],
     "processes": commands(),
     "control groups": open("/proc/self/cgroup").read(),
@@ -181,6 +182,26 @@ def test_the_sandbox_lets_nothing_out(scratch: Path, fork_server: ForkServer):
 
 # A fork that goes wrong.
 
+PROGRAM = """
+import socket, sys
+sys.path.insert(0, {grading!r})
+import fork_server, namespaces
+{change}
+fork_server.main(socket.socket(fileno=int(sys.argv[1])), "")
+"""
+
+
+def started(scratch: Path, change: str) -> subprocess.Popen:
+    """A fork server with a change, which takes its orders at the socket `orders`; it ends with the block."""
+    program = PROGRAM.format(grading=str(GRADING), change=change)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(scratch / "orders"))
+        listening.listen()
+        command = [sys.executable, "-c", program, str(listening.fileno())]
+        environment = sandbox.inner_environment({})
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[listening.fileno()])
+
+
 ENTER = """
 import os, sys
 sys.path.insert(0, {grading!r})
@@ -219,8 +240,23 @@ def test_it_notices_a_namespace_that_it_is_not_in(missing: str):
     assert ("/proc/self" if missing == "pid" else f"outside=['{missing}']") in said
 
 
-def test_it_notices_rights_that_it_has_kept():
-    assert "rights=['CapPrm', 'CapEff', 'CapBnd']" in enter(list(KINDS), drop="pass")
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [
+        ("namespaces.libc.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "rights=['CapPrm', 'CapEff', 'CapBnd']"),
+        ("namespaces.PR_SET_NO_NEW_PRIVS = namespaces.PR_SET_DUMPABLE; namespaces.drop_privileges()", "rights=[]"),
+    ],
+)
+def test_it_notices_rights_that_it_has_kept(drop: str, said: str):
+    assert said in enter(list(KINDS), drop)
+
+
+def test_who_has_kept_rights_serves_nobody(scratch: Path):
+    with started(scratch, "namespaces.drop_privileges = lambda: None"):
+        server = make_kernel_server(scratch, str(scratch / "orders"))
+        server.ensure()
+        assert isinstance(server.process, subprocess.Popen)
+        server.end()
 
 
 def test_without_a_fork_server_the_kernel_server_is_started(scratch: Path):
@@ -285,15 +321,7 @@ def test_nothing_is_left_of_a_worker_that_is_killed(scratch: Path):
 
 
 def test_a_fork_server_that_nobody_needs_ends(scratch: Path):
-    program = f"import sys; sys.path.insert(0, {str(GRADING)!r}); import fork_server, socket"
-    program += "; fork_server.IDLE_SECONDS = 0.1; fork_server.main(socket.socket(fileno=int(sys.argv[1])), '')"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(scratch / "orders"))
-        listening.listen()
-        command = [sys.executable, "-c", program, str(listening.fileno())]
-        inner = sandbox.inner_environment({})
-        process = subprocess.Popen(command, env=inner, stdin=subprocess.PIPE, pass_fds=[listening.fileno()])
-    with process:
+    with started(scratch, "fork_server.IDLE_SECONDS = 0.1") as process:
         server = make_kernel_server(scratch, str(scratch / "orders"))
         server.ensure()
         assert isinstance(server.process, Fork)
