@@ -43,28 +43,18 @@ def main(listening: socket.socket, statements: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are forked
     while True:
         ready, _, _ = select.select([sys.stdin, listening], [], [], IDLE_SECONDS)
-        if sys.stdin in ready or not (ready or has_children()):
-            return
-        if listening in ready:
-            connection, _ = listening.accept()
-            with connection:
-                if os.fork() == 0:
-                    listening.close()
-                    serve(connection)
-
-
-def has_children() -> bool:
-    """Whether any fork is left."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-        return True
-    return False
+        if listening not in ready or sys.stdin in ready:
+            return  # what was forked goes on
+        connection, _ = listening.accept()
+        with connection:
+            if os.fork() == 0:
+                listening.close()
+                serve(connection)
 
 
 def serve(connection: socket.socket) -> None:
     """Carry out one order: be the parent of a kernel server, and the keeper of its sandbox. Does not return."""
     try:
-        kernel_server.die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         order, server_socket = receive(connection)
         keeper, inside = make_sandbox(order["sandbox"])
@@ -74,8 +64,7 @@ def serve(connection: socket.socket) -> None:
         if server == 0:
             become_kernel_server(inside, writing, server_socket, order["arguments"])
         server_socket.close()
-        for descriptor in (writing, *inside.values()):
-            os.close(descriptor)
+        os.close(writing)
         if not os.read(reading, 1):
             raise PermissionError("the sandbox could not be entered")
         tell(connection, family=os.getpid(), process=server)

@@ -40,7 +40,7 @@ class ForkServer:
             )
 
     def end(self) -> None:
-        """Have it end; so does everything that it has forked."""
+        """Have it end; what it has forked goes on."""
         self.process.stdin.close()
         self.process.wait()
         self.folder.cleanup()
