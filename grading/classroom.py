@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from grading import folders, merge, private_gradebook, results, worker
+from grading import folders, merge, private_gradebook, results, sandbox, worker
 from grading.course import Course, as_text, fingerprint, flaw_in_name, notebooks_of, printable
 from grading.errors import GradingError
 from grading.limits import Limits
@@ -176,6 +176,8 @@ def connect(course: Course, options: Options, tasks: int) -> Iterator[Client]:
             raise GradingError(f"No scheduler answers at {options.scheduler}: {error}") from None
         with client:
             insist_on_workers(client, options.scheduler)
+            if options.sandboxed:
+                insist_on_sandboxes(client)
             yield client
         return
     with (
@@ -204,6 +206,17 @@ def insist_on_workers(client: Client, address: str) -> None:
             f"The scheduler at {address} has no workers: start them with `dask worker {address} --nthreads 1`, one for "
             "each core."
         ) from None
+
+
+def insist_on_sandboxes(client: Client) -> None:
+    """Stop where one of the workers would refuse every submission that it gets."""
+    # An error is that of a worker that does not find this package.
+    for address, reason in client.run(sandbox.is_missing, on_error="return").items():
+        if reason:
+            raise GradingError(
+                f"The worker at {address} cannot keep students' code in a sandbox: {reason}. Mend that, or end this "
+                "worker. If you trust all of the code, add --without-sandbox."
+            )
 
 
 def report(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:

@@ -69,7 +69,7 @@ def command_for_more(
     It is not ended with the thread that starts it, which may be any of a worker's.
     """
     apart = ["--unshare-user", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--bind", "/proc", "/proc"]
-    # Linux lets nobody who is root in one namespace without root's rights have a user of that number in a further one.
+    # Who were root in here, without root's rights, could make no sandbox in which to be root again; anybody else can.
     user = ["--uid", str(NOBODY), "--gid", str(NOBODY)]
     return ["bwrap", *apart, *user, *what_is_inside(writable, environment, more_to_read)]
 

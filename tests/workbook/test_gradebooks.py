@@ -211,12 +211,12 @@ class Cluster:
     scheduler: subprocess.Popen
     machines: list[Machine]
 
-    def add_machine(self) -> None:
+    def add_machine(self, **environment: str) -> None:
         # A short path, for sockets lie in it.
         place = self.folder / str(len(self.machines))
         place.mkdir()
         command = ["worker", self.address, "--nworkers", "1", "--nthreads", "1", "--local-directory", str(place)]
-        self.machines.append(Machine(start_dask(place / "log", *command, TMPDIR=str(place)), place))
+        self.machines.append(Machine(start_dask(place / "log", *command, TMPDIR=str(place), **environment), place))
 
     def end(self) -> None:
         for process in [*(machine.process for machine in self.machines), self.scheduler]:
@@ -334,6 +334,16 @@ def test_a_scheduler_without_workers_is_named(course: Path, scheduler: Cluster):
     hand_in(course, "ann", CLASS["ann"])
     printed = grade(course, "--scheduler", scheduler.address, code=1)
     assert printed.splitlines()[-1].startswith(f"The scheduler at {scheduler.address} has no workers")
+
+
+@tiny.needs_sandbox
+def test_a_worker_without_a_sandbox_is_named(course: Path, scheduler: Cluster):
+    hand_in(course, "ann", CLASS["ann"])
+    scheduler.add_machine(PATH=str(scheduler.folder))  # with no program in it
+    printed = grade(course, "--scheduler", scheduler.address, code=1)
+    (line,) = (line for line in printed.splitlines() if line.startswith("The worker at tcp://127.0.0.1:"))
+    assert " cannot keep students' code in a sandbox: bubblewrap is not installed" in line
+    assert "Traceback" not in printed and not tiny.points(course)
 
 
 # The real course.
