@@ -344,7 +344,6 @@ def test_a_worker_has_one_fork_server_for_a_run(scratch: Path):
     first, again, next_run = (forks.fork_server_for(run, scratch, "", dict(os.environ)) for run in ("1", "1", "2"))
     assert again is first and next_run is not first
     assert first.process.poll() is not None and not Path(first.folder.name).exists()
-    next_run.process.kill()
-    next_run.process.wait()
+    next_run.end()
     assert forks.fork_server_for("2", scratch, "", dict(os.environ)) is not next_run
     forks.end_current()

@@ -72,8 +72,14 @@ def address(site: Path, page: str) -> str:
     return (site / f"{page}.html").as_uri()
 
 
-def wait_for_figures(browser: webdriver.Chrome) -> None:
-    wait(browser, lambda _: browser.execute_script("return document.readyState") == "complete", "the page is not there")
+def wait_for_page(browser: webdriver.Chrome, url: str) -> None:
+    """A click returns before the next page is there and, on a busy machine, `get` may too."""
+    wait(browser, lambda _: browser.current_url == url, f"{url} is not there")
+    wait(browser, lambda _: browser.execute_script("return document.readyState") == "complete", f"{url} is not whole")
+
+
+def wait_for_figures(browser: webdriver.Chrome, url: str) -> None:
+    wait_for_page(browser, url)
     wait(browser, lambda _: not browser.execute_script(NOT_DRAWN), "some figures are not drawn")
 
 
@@ -84,7 +90,7 @@ def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_whole_and_asks_nobody(browser, site, page):
     browser.get(address(site, page))
-    wait_for_figures(browser)
+    wait_for_figures(browser, address(site, page))
     keep_whole_page(browser, f"preview_{page.replace('/', '_')}")
 
     assert texts(browser, ERROR) == []
@@ -102,7 +108,7 @@ def test_page_is_whole_and_asks_nobody(browser, site, page):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_cell_of_the_solutions_shows_what_it_draws(browser, site, name):
     browser.get(address(site, f"solutions/{name}"))
-    wait_for_figures(browser)
+    wait_for_figures(browser, address(site, f"solutions/{name}"))
     cells = [cell for cell in source("solutions", name).cells if cell.cell_type == "code"]
     expected = [
         (cell.id, picture)
@@ -118,6 +124,7 @@ def test_every_cell_of_the_solutions_shows_what_it_draws(browser, site, name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_exercises_show_no_solution(browser, site, name):
     browser.get(address(site, f"exercises/{name}"))
+    wait_for_page(browser, address(site, f"exercises/{name}"))
     assert "Nothing on it has been run" in texts(browser, ".note")[0]
     assert texts(browser, ".jp-OutputArea-output") == []
     shown = {line.strip() for code in texts(browser, ".jp-CodeCell") for line in code.splitlines()}
@@ -134,16 +141,17 @@ def test_links_lead_through_the_notebooks_and_back(browser, site, version):
     browser.find_element(By.LINK_TEXT, version).click()
     for direction, names in (("next", NOTEBOOKS), ("prev", NOTEBOOKS[::-1])):
         for name, following in zip(names, [*names[1:], None], strict=True):
-            assert browser.current_url == address(site, f"{version}/{name}")
+            wait_for_page(browser, address(site, f"{version}/{name}"))
             # One link above the notebook and one below it, which say the title of the page they lead to.
             links = browser.find_elements(By.CSS_SELECTOR, f"a[rel={direction}]")
             assert len(links) == (2 if following else 0)
             if following:
                 title = links[0].text.strip("← →")
                 links[0].click()
+                wait_for_page(browser, address(site, f"{version}/{following}"))
                 assert texts(browser, "h1")[0].startswith(title)
     browser.find_element(By.CSS_SELECTOR, "a[rel=index]").click()
-    assert browser.current_url == address(site, "index")
+    wait_for_page(browser, address(site, "index"))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -151,7 +159,7 @@ def test_links_lead_to_the_other_version(browser, site, version):
     other = VERSIONS[1 - VERSIONS.index(version)]
     browser.get(address(site, f"{version}/{NOTEBOOKS[1]}"))
     browser.find_element(By.CSS_SELECTOR, "a[rel=alternate]").click()
-    assert browser.current_url == address(site, f"{other}/{NOTEBOOKS[1]}")
+    wait_for_page(browser, address(site, f"{other}/{NOTEBOOKS[1]}"))
 
 
 def test_index_says_what_each_notebook_asks(browser, site):
@@ -178,7 +186,7 @@ def test_index_says_what_each_notebook_asks(browser, site):
 )
 def test_hovering_over_a_square_tells_what_it_is(browser, site, page, cell, hovered):
     browser.get(address(site, page))
-    wait_for_figures(browser)
+    wait_for_figures(browser, address(site, page))
     figure = browser.find_element(By.CSS_SELECTOR, f"[id='cell-id={cell}'] .js-plotly-plot")
     square = figure.find_element(By.CSS_SELECTOR, ".nsewdrag")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
