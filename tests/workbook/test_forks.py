@@ -331,7 +331,7 @@ def test_nothing_is_left_of_a_worker_that_is_killed(scratch: Path):
 
 
 def test_a_fork_server_that_nobody_needs_ends(scratch: Path):
-    with started(scratch, "fork_server.IDLE_SECONDS = 0.1") as process:
+    with started(scratch, "fork_server.IDLE_SECONDS = 1") as process:
         server = make_kernel_server(scratch, str(scratch / "orders"))
         server.ensure()
         assert isinstance(server.process, Fork)
