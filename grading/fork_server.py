@@ -111,17 +111,13 @@ def make_sandbox(command: list[str]) -> tuple[subprocess.Popen, dict[str, int]]:
             pass_fds=[writing],
         )
         os.close(writing)
-        try:
-            first = json.load(told)["child-pid"]
-            # Only when `cat` answers has bubblewrap finished.
-            keeper.stdin.write(b"\n")
-            keeper.stdin.flush()
-            if not keeper.stdout.readline():
-                raise ChildProcessError("bubblewrap made no sandbox")
-            return keeper, namespaces.open_namespaces(first)
-        except BaseException:
-            keeper.kill()
-            raise
+        first = json.load(told)["child-pid"]
+    # Only when `cat` answers has bubblewrap finished.
+    keeper.stdin.write(b"\n")
+    keeper.stdin.flush()
+    if not keeper.stdout.readline():
+        raise ChildProcessError("bubblewrap made no sandbox")
+    return keeper, namespaces.open_namespaces(first)
 
 
 def become_kernel_server(

@@ -63,8 +63,10 @@ class Fork:
                 answer = json.loads(stream.readline())
             if "error" in answer:
                 raise ChildProcessError(answer["error"])
-            self.pid, self.server = answer["family"], answer["process"]
-            """The process whose descendants are all that runs in the sandbox; the one that was forked into it."""
+            self.pid = answer["family"]
+            """The process whose descendants are all that runs in the sandbox."""
+            self.server = answer["process"]
+            """The one among them that was forked into it."""
             unless_it_works.pop_all()
 
     def kill(self) -> None:
