@@ -34,15 +34,15 @@ bench-grading: $(VENV)/.workbook
 
 # All hostile submissions, graded as one class beside honest ones, in about 6 minutes; the suite grades half of them.
 hostile: $(VENV)/.workbook
-	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_hostile_grading.py
+	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest selftests/test_hostile_grading.py
 
 # The checks tried on mutants of the solutions, in about a minute.
 mutations: $(VENV)/.workbook
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.mutations
+	OMP_NUM_THREADS=1 $(BIN)/python -m selftests.mutations
 
 # The checks tried on the mutants and on all answers of the bank, nbgrader and `make grade` on these: about an hour.
 bank: mutations
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.workbook.bank
+	OMP_NUM_THREADS=1 $(BIN)/python -m selftests.bank
 
 release: $(VENV)/.workbook
 	$(BIN)/nbgrader generate_assignment $(COURSE) --create --force
@@ -56,27 +56,27 @@ report: $(VENV)/.workbook
 	$(BIN)/python -m grading.class_report $(REPORT_ARGS)
 
 demo: $(VENV)/.workbook
-	$(BIN)/python -m tests.workbook.demo
+	$(BIN)/python -m grading.demo.__main__
 
 # The workbook as pages that need no network; two notebooks run at a time, on one thread each.
 preview: $(VENV)/.workbook
-	OMP_NUM_THREADS=1 $(BIN)/python -m utils.preview
+	OMP_NUM_THREADS=1 $(BIN)/python -m preview
 
 # A picture of all that the browser tests look at, in screenshots/: JupyterLab and, light and dark, the preview.
 screenshots: $(VENV)/.workbook
-	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest tests/workbook/test_browser.py tests/workbook/test_preview.py
+	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest selftests/test_browser.py selftests/test_preview.py
 
 # Train ioi-mini again, into $(MODEL_OUT), in about 20 minutes. report --write-card then puts its figures into the card.
 MODEL_OUT ?= utils/ioi_mini/model
 model: $(VENV)/.workbook
-	$(BIN)/python -m utils.ioi_mini.train --out $(MODEL_OUT)
+	$(BIN)/python -m training.train --out $(MODEL_OUT)
 
 model-report: $(VENV)/.workbook
-	$(BIN)/python -m utils.ioi_mini.report
+	$(BIN)/python -m training.report
 
 # For whoever has gpt2-small's weights: do its maps equal the published ones?
 verify-gpt2: $(VENV)/.workbook
-	$(BIN)/python -m utils.verify $(VERIFY_ARGS)
+	$(BIN)/python -m training.verify_gpt2 $(VERIFY_ARGS)
 
 $(VENV)/.workbook: requirements.txt pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

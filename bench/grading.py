@@ -23,7 +23,7 @@ import psutil
 from bench.__main__ import describe_machine
 from grading.classroom import prepare
 from grading.course import read_course
-from tests.workbook import demo
+from grading.demo import demo_class as demo
 
 RESULTS = Path(__file__).parent / "grading_results.md"
 FULL = "all_right"

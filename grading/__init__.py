@@ -6,8 +6,8 @@ or changed, and enters the results into the course's gradebook, from where nbgra
 - `course`: what nbgrader's settings say of the course, and the submissions in it.
 - `private_gradebook`: the gradebook that a worker's nbgrader writes into.
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
-- `warm_kernels`: a process for each submission that forks its kernels, as `kernel_server` says; `kernel`: the program
-  that has one forked for nbgrader; `sandbox`: what all of these may see; `limits`: what they may use.
+- `kernels.warm_start`: a process for each submission that forks its kernels, as `kernel_server` says; `kernel`: the
+  program that has one forked for nbgrader; `sandbox`: what all of these may see; `limits`: what they may use.
 - `forks`: a worker's process that has imported what notebooks import and, as `fork_server` says, forks a submission's
   process into its sandbox; `namespaces`: how it gets in, and cannot get out.
 - `folders`: look at and remove what a student's code has written.

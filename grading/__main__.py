@@ -8,10 +8,11 @@ from pathlib import Path
 
 from sqlalchemy.exc import SAWarning
 
-from grading import classroom, sandbox
+from grading import classroom
 from grading.classroom import Options
 from grading.course import printable, read_course
 from grading.errors import GradingError
+from grading.kernels import sandbox
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,10 +20,10 @@ from nbgrader.converters import Autograde, NbGraderException
 from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError, ValidationError
 
 from grading.course import printable
-from grading.kernel import NAME, STOPPED
+from grading.kernels.kernel import NAME, STOPPED
+from grading.kernels.warm_start import SOCKETS, KernelServer
 from grading.private_gradebook import url
 from grading.processes import die_with_parent
-from grading.warm_kernels import SOCKETS, KernelServer
 
 STUDENT = "submission"
 """The student's name in the private course: an id with characters that nbgrader cannot take costs nobody a grade."""

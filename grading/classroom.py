@@ -18,10 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from grading import folders, merge, private_gradebook, results, sandbox, worker
+from grading import folders, merge, private_gradebook, results, worker
 from grading.course import Course, as_text, fingerprint, flaw_in_name, notebooks_of, printable
 from grading.errors import GradingError
-from grading.limits import Limits
+from grading.kernels import sandbox
+from grading.kernels.limits import Limits
 from grading.results import Result
 from grading.worker import Task
 

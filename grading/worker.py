@@ -21,13 +21,14 @@ from pathlib import Path
 from nbgrader.api import Gradebook
 from nbgrader.utils import parse_utc
 
-from grading import autograde, folders, forks, kernel, results, sandbox
+from grading import autograde, folders, results
 from grading.course import Contents, Course, copy_source, copy_submission, look_at, make_way, printable
 from grading.errors import GradingError
-from grading.limits import Limits
+from grading.kernels import forks, kernel, sandbox
+from grading.kernels.limits import Limits
+from grading.kernels.warm_start import SOCKETS, Settings
 from grading.private_gradebook import url
 from grading.results import Graded, Result
-from grading.warm_kernels import SOCKETS, Settings
 
 # Several threads of several kernels on the same cores wait for one another.
 ARITHMETIC = {"OMP_NUM_THREADS": "1"}

@@ -6,9 +6,10 @@ import warnings
 # Where ipywidgets is missing, tqdm would advise, in red, in the first cell of every notebook, to install it.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-from tests import checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny
-from tests.conduct import keep_originals
-from tests.sweep_checks import result_of
+from tests import hidden, test_01_ioi_metric
+from tests.checks import checking, hooks, invariants, sweeps, tiny_models
+from tests.checks.guards import keep_originals
+from tests.checks.sweeps import result_of
 from tests.test_01_ioi_metric import test_ioi_metric
 from tests.test_02_residual_stream import (
     test_get_act_patch_block_every,
@@ -36,4 +37,4 @@ __all__ = [
     "test_run_from_layer",
 ]
 
-keep_originals(sys.modules[__name__], checking, hidden, hook_checks, invariants, sweep_checks, test_01_ioi_metric, tiny)
+keep_originals(sys.modules[__name__], checking, hidden, hooks, invariants, sweeps, test_01_ioi_metric, tiny_models)

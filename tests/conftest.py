@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tests
-from tests.checking import CheckFailed, NotImplementedYet
-from tests.notebooks import NotebookError, find_notebooks, read_functions
+from tests.checks.checking import CheckFailed, NotImplementedYet
+from tests.checks.notebooks import NotebookError, find_notebooks, read_functions
 
 # As in grading, one model for everyone, whatever this machine has in its cache.
 os.environ.setdefault("IOI_MODEL", "ioi-mini")
@@ -21,13 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--notebooks",
         metavar="FOLDER",
-        help="check the notebooks in FOLDER (default: solutions), and leave the workbook's own tests out",
+        help="check the notebooks in FOLDER (default: solutions), and leave the project's own tests out",
     )
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With --notebooks the question is whether somebody's notebooks are right, not whether the workbook is."""
-    return True if config.getoption("--notebooks") and collection_path.name == "workbook" else None
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ a feedback page shows a call and no more.
 import functools
 from collections.abc import Callable
 
-from tests.checking import exercise_check
-from tests.sweep_checks import check_sweep_on_tiny_models
+from tests.checks.checking import exercise_check
+from tests.checks.sweeps import check_sweep_on_tiny_models
 from tests.test_01_ioi_metric import check_metric_on_random_logits
 from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
 

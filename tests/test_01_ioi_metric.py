@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tests.checking import (
+from tests.checks.checking import (
     CheckFailed,
     call,
     call_with,

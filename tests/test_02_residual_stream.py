@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from tests.checking import exercise_check
-from tests.hook_checks import check_hook
-from tests.sweep_checks import check_sweep
+from tests.checks.checking import exercise_check
+from tests.checks.hooks import check_hook
+from tests.checks.sweeps import check_sweep
 from utils.published import BLOCK_COMPONENTS
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
-from tests.checking import CheckFailed, call_with, exercise_check, require_close, require_tensor
-from tests.sweep_checks import check_sweep, compare_with_reference
-from tests.tiny import VOCABULARY, TinyCase, one_thread, tiny_cases
+from tests.checks.checking import CheckFailed, call_with, exercise_check, require_close, require_tensor
+from tests.checks.sweeps import check_sweep, compare_with_reference
+from tests.checks.tiny_models import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, model_in_use
 
 FAST, REFERENCE = "get_act_patch_resid_pre_fast", "get_act_patch_resid_pre"

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from tests.checking import SHOWN, CheckFailed, NotImplementedYet
+from tests.checks.checking import SHOWN, CheckFailed, NotImplementedYet
 from utils import load_ioi, model_in_use, model_name
 from utils.circuit import (
     HEAD_CLASSES,

@@ -1,7 +1,6 @@
 """What the notebooks import: `import utils`, then `utils.load_model()` and so on."""
 
 import utils.threads  # noqa: F401  first, before anything imports PyTorch
-from utils.beside import published_beside
 from utils.circuit import CircuitError, evidence_table, measure_evidence, published_circuit
 from utils.diagrams import (
     block_diagram,
@@ -15,6 +14,7 @@ from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_d
 from utils.models import load_model, model_in_use, model_name
 from utils.plots import attention_view, heat_map, imshow, topk_of_Nd_tensor
 from utils.published import published_attribution, published_patching, published_results
+from utils.published_view import published_beside
 from utils.references import reference_sweep
 
 __all__ = [

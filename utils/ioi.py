@@ -143,7 +143,7 @@ def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
             if len(model.to_tokens(word, prepend_bos=False)[0]) != 1:
                 raise PromptError(
                     f"The model in use does not know {word.strip()!r} in {prompt!r}: it has learnt the words listed in "
-                    "utils/ioi_mini/words.py and no others, so choose one of those, or load gpt2-small."
+                    "utils/ioi_mini/words.json and no others, so choose one of those, or load gpt2-small."
                 )
 
 

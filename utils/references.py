@@ -21,9 +21,9 @@ from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.ioi import IOIData, make_ioi_metric
-from utils.known_ends import KnownEnds, open_ends
+from utils.memoized_forward.blocks import blocks_remembered
+from utils.memoized_forward.suffix_cache import KnownEnds, open_ends
 from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
-from utils.remembered_blocks import blocks_remembered
 
 NAMES_IN_CONFIG = ("model_name", "tokenizer_name")
 

@@ -1,0 +1,1 @@
+"""The workbook as a small site that needs no network: `python -m preview`."""

@@ -1,0 +1,779 @@
+"""Submissions that do harm, or are none: what each does, and what must come of it.
+
+They are handed in to a course of two notebooks, `one` and `two`, each with a cell to be filled in and a check worth two
+points. The check of `two` asks `checker.py`, a module that the instructor lays beside the notebooks. Every entry gives
+the points that its notebooks must get and the remark that must stand in the report, word for word. Most put their code
+into notebook `one` and answer `two` rightly: what one notebook spoils, the other must not pay for.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from selftests.test_class_grading import make_cell
+
+ASSIGNMENT = "tiny"
+CELL_SECONDS = 15
+ANSWERS = {"one": 42, "two": "forty-two"}
+RIGHT = {name: f"answer = {answer!r}" for name, answer in ANSWERS.items()}
+WRONG = "answer = None"
+CHECKS = {"one": "assert answer == 42", "two": "import checker\nchecker.check(answer)"}
+CHECKER = "def check(answer):\n    assert answer == 'forty-two'\n"
+SETTINGS = f"""
+import os, sysconfig
+os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)
+c = get_config()
+c.CourseDirectory.course_id = "{ASSIGNMENT}"
+c.CourseDirectory.source_directory = "solutions"
+c.CourseDirectory.release_directory = "exercises"
+c.Execute.timeout = {CELL_SECONDS}
+c.IPKernelApp.log_level = "ERROR"
+"""
+
+DIED = "one: the kernel died or was stopped while it ran"
+TOO_MUCH_MEMORY = "one: stopped, for it took more than 4 GB of memory"
+TOO_MUCH_WRITTEN = "one: stopped, for it wrote more than 1 GB to its folder"
+DAMAGED = "one: nbgrader's notes in the cells are damaged"
+NO_NOTEBOOK = "one: the file is not a notebook"
+MISSING = "one: missing"
+NO_TIME = "timestamp.txt says no time and was left out"
+
+MARK = "written-by-a-hostile-submission"
+"""In the name of every file that a submission tries to leave where it must not, and of every process it leaves."""
+HOSTILE_FILE = f"""
+import os
+for folder in ("/tmp", os.environ.get("HOME", "/"), os.environ.get("TMPDIR", "/tmp")):
+    try:
+        open(os.path.join(folder, "{MARK}"), "w").close()
+    except OSError:
+        pass
+raise SystemExit("a file of the submission was run in place of a module")
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """What a hostile submission may know of the machine that grades it."""
+
+    course: Path
+    home: Path
+    """The instructor's."""
+    port: int
+    """Of a server on this machine."""
+
+    def told(self, text: str) -> str:
+        """The text with what it asks for filled in."""
+        for name, value in vars(self).items():
+            text = text.replace(f"@{name}@", str(value))
+        return text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A hostile submission. The name is the student's; the comment or text beside it says what it does."""
+
+    name: str
+    does: str
+    one: float | None = 0
+    two: float | None = 2
+    """Points; None where the gradebook must know nothing of it."""
+    remark: str = ""
+    code: str = ""
+    """What fills the cell of notebook `one`, if anything, with the values of the world for `@course@`, `@home@`, ..."""
+    change: Callable[[Path, World], None] | None = None
+    """What is done to the folder that holds the two notebooks with right answers, or with `code`."""
+    remark_if_slow: str | None = None
+    """The remark where the machine is so slow that the cell's time is over before anything else."""
+    shown_as: str = ""
+    """What the report calls the student, if not by the name."""
+
+    def hand_in(self, world: World) -> None:
+        """Put the submission where nbgrader looks for it."""
+        place = world.course / "submitted" / self.name / ASSIGNMENT
+        place.mkdir(parents=True)
+        for name, answer in RIGHT.items():
+            source = world.told(self.code) if self.code and name == "one" else answer
+            nbformat.write(make_notebook(name, source), place / f"{name}.ipynb")
+        if self.change:
+            self.change(place, world)
+
+
+def make_notebook(name: str, answer: str) -> nbformat.NotebookNode:
+    """A notebook of the course with its cell filled in."""
+    check = make_cell(CHECKS[name], "check", grade=True, locked=True, points=2)
+    notebook = nbformat.v4.new_notebook(cells=[make_cell(answer, "answer", solution=True), check])
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return notebook
+
+
+# Ways to change what is handed in.
+
+Change = Callable[[Path, World], None]
+
+
+def edit(change: Callable[[nbformat.NotebookNode], None]) -> Change:
+    """Change the notebook `one`, whose answer is wrong unless the change puts it right."""
+
+    def edited(place: Path, world: World) -> None:
+        notebook = make_notebook("one", WRONG)
+        change(notebook)
+        # nbformat refuses to write some of these; a student's editor would not.
+        (place / "one.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+
+    return edited
+
+
+def edit_check(**changes) -> Change:
+    """Change the check's cell in the notebook `one`, whose answer is wrong."""
+    return edit(lambda notebook: notebook.cells[1].update(changes))
+
+
+def mark_check(**marks) -> Change:
+    """Change nbgrader's notes in the check's cell in the notebook `one`, whose answer is wrong."""
+    return edit(lambda notebook: notebook.cells[1].metadata.nbgrader.update(marks))
+
+
+def write(name: str, content: str | bytes) -> Change:
+    """Put a file into the folder, in place of one that is there."""
+
+    def written(place: Path, world: World) -> None:
+        content_now = content if isinstance(content, bytes) else content.encode()
+        with open(os.path.join(place, name), "wb") as stream:
+            stream.write(content_now)
+
+    return written
+
+
+def link(name: str, to: str) -> Change:
+    """Put a symbolic link into the folder, in place of a file that is there."""
+
+    def linked(place: Path, world: World) -> None:
+        (place / name).unlink(missing_ok=True)
+        (place / name).symlink_to(world.told(to))
+
+    return linked
+
+
+def all_of(*changes: Change) -> Change:
+    def changed(place: Path, world: World) -> None:
+        for change in changes:
+            change(place, world)
+
+    return changed
+
+
+def a_folder_for(name: str) -> Change:
+    """A folder, with a file in it, where a file is expected."""
+
+    def made(place: Path, world: World) -> None:
+        (place / name).unlink(missing_ok=True)
+        (place / name).mkdir()
+        (place / name / "file").touch()
+
+    return made
+
+
+def a_pipe(place: Path, world: World) -> None:
+    (place / "one.ipynb").unlink()
+    os.mkfifo(place / "one.ipynb")
+
+
+def without(*names: str) -> Change:
+    return lambda place, world: [(place / name).unlink() for name in names] and None
+
+
+def swap(place: Path, world: World) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        nbformat.write(make_notebook(other, RIGHT[other]), place / f"{name}.ipynb")
+
+
+def wrong_two(answer: str) -> Change:
+    """Fill this into notebook `two`."""
+    return lambda place, world: nbformat.write(make_notebook("two", answer), place / "two.ipynb")
+
+
+def a_deep_folder(place: Path, world: World) -> None:
+    """Deeper than Python's limit on recursion, and short enough to have a name."""
+    deep = place
+    for _ in range(1200):
+        deep = f"{deep}/d"
+        os.mkdir(deep)
+    with open(f"{deep}/file", "w"):
+        pass
+
+
+def the_folder_itself_a_link(place: Path, world: World) -> None:
+    without("one.ipynb", "two.ipynb")(place, world)
+    place.rmdir()
+    place.symlink_to(world.course / "submitted" / "ann" / ASSIGNMENT)
+
+
+def answered_rightly(notebook: nbformat.NotebookNode) -> None:
+    notebook.cells[0].source = RIGHT["one"]
+
+
+def twice(notebook: nbformat.NotebookNode) -> None:
+    """Both cells twice, with the same grade ids; the right answer and the check stand last."""
+    notebook.cells += make_notebook("one", RIGHT["one"]).cells
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell{number}"
+    notebook.cells[1].source = "pass"
+
+
+def big_text(notebook: nbformat.NotebookNode) -> None:
+    answered_rightly(notebook)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("many words " * 5_000_000))
+
+
+def big_output(notebook: nbformat.NotebookNode) -> None:
+    answered_rightly(notebook)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="x" * 50_000_000)]
+
+
+def many_outputs(notebook: nbformat.NotebookNode) -> None:
+    answered_rightly(notebook)
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="x\n")] * 20_000
+
+
+def other_kernel(notebook: nbformat.NotebookNode) -> None:
+    answered_rightly(notebook)
+    notebook.metadata.kernelspec = {"display_name": "Cobol", "language": "cobol", "name": "../../cobol"}
+    notebook.metadata.language_info = {"name": "cobol"}
+
+
+def newer_format(notebook: nbformat.NotebookNode) -> None:
+    answered_rightly(notebook)
+    notebook.nbformat = 5
+
+
+def older_format(place: Path, world: World) -> None:
+    notebook = nbformat.convert(make_notebook("one", RIGHT["one"]), 3)
+    (place / "one.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+
+
+# Code that fills a cell. What must not be possible is tried, and the answer is right only if none of it was.
+
+HOG = """
+import time
+block = b"x" * 2**28
+kept = []
+for _ in range(24):  # an end, should nobody else make one
+    {take}
+time.sleep(60)
+"""
+FILL = """
+import os
+total, number = 0, 0
+for folder in ("/tmp", "/dev", "/dev/shm", "/", "/var/tmp", "/run"):
+    try:
+        while total < 3 * 2**30:
+            number += 1
+            with open(os.path.join(folder, str(number)), "wb") as stream:
+                for _ in range(128):
+                    total += stream.write(bytes(2**20))
+    except OSError:
+        pass
+answer = 42 if total < 2**30 else total
+"""
+FILL_A_FOLDER = """
+import os, time
+for number in range(3):
+    with open(os.path.join({folder}, "big" + str(number)), "wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, 700 * 2**20)
+time.sleep(60)
+"""
+UNSEEN = """
+import os, time
+kept = []
+for number in range(3):
+    kept.append(open("unseen", "wb"))
+    os.unlink("unseen")
+    os.posix_fallocate(kept[-1].fileno(), 0, 700 * 2**20)
+time.sleep(60)
+"""
+WRITE_OUTSIDE = """
+import os, site, sys, numpy
+places = ["/tmp", "/etc", "/usr", "/usr/lib", "/var/tmp", "/", "/opt", sys.prefix, "@home@", "@course@",
+          "@course@/submitted/ann/tiny", "@course@/.grading", "@course@/solutions/tiny", "../../..", "../../submitted",
+          os.path.dirname(numpy.__file__), os.path.dirname(os.__file__), *site.getsitepackages()]
+written = []
+for place in places:
+    try:
+        open(os.path.join(place, "MARK"), "w").close()
+        # In memory, where nobody else will find it.
+        written += [place] if os.stat(place).st_dev not in (os.stat("/tmp").st_dev, os.stat("/").st_dev) else []
+    except OSError:
+        pass
+answer = 42 if not written else written
+""".replace("MARK", MARK)
+READ_OUTSIDE = """
+import glob, os
+places = ["@course@/gradebook.db", "@course@/solutions", "@course@/submitted/ann/tiny/one.ipynb", "@course@",
+          "@course@/autograded", "@course@/.grading", "@course@/nbgrader_config.py", "@home@/.ssh/id_rsa", "@home@",
+          "/etc/shadow", "/etc/passwd", "/proc/1/root@course@/gradebook.db", "../../../submitted"]
+parent = os.getcwd()
+while parent != "/":
+    parent = os.path.dirname(parent)
+    places += glob.glob(os.path.join(glob.escape(parent), "*.db"))
+seen = [value for value in os.environ.values() if "known to the instructor" in value]
+for path in places:
+    try:
+        seen += [path] if (os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)) else []
+    except OSError:
+        pass
+answer = 42 if not seen else seen
+"""
+NETWORK = """
+import socket
+reached = []
+for address in (("127.0.0.1", @port@), ("localhost", @port@), ("1.1.1.1", 53), ("8.8.8.8", 443)):
+    try:
+        socket.create_connection(address, timeout=1)
+        reached.append(address)
+    except OSError:
+        pass
+try:
+    reached.append(socket.getaddrinfo("pypi.org", 443))
+except OSError:
+    pass
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    try:
+        reached.append(sender.sendto(b"x", ("10.0.0.1", 53)))
+    except OSError:
+        pass
+answer = 42 if not reached else reached
+"""
+STAYS = """
+import signal, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+DAEMON = f"""
+import subprocess, sys, time
+code = "import os, signal, time\\nfor n in (1, 2, 3, 15): signal.signal(n, signal.SIG_IGN)\\n" + (
+    "if os.fork(): os._exit(0)\\nos.setsid()\\nif os.fork(): os._exit(0)\\ntime.sleep(600)")
+subprocess.run([sys.executable, "-c", code, "{MARK}"])
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+answer = 42
+"""
+STARTUP = """
+import os, pathlib, site
+lines = "raise SystemExit('run at the start of the next notebook')"
+for name in (".pythonrc.py", ".ipython/profile_default/startup/00.py", ".ipython/profile_default/ipython_config.py",
+             ".ipython/profile_default/ipython_kernel_config.py", ".jupyter/jupyter_config.py",
+             ".local/lib/python3.11/site-packages/usercustomize.py", "sitecustomize.py"):
+    for home in {os.environ["HOME"], os.path.expanduser("~"), "@home@", os.getcwd()}:
+        try:
+            path = pathlib.Path(home, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(lines)
+        except OSError:
+            pass
+os.environ |= {"PYTHONSTARTUP": os.path.expanduser("~/.pythonrc.py"), "PYTHONPATH": os.getcwd(),
+               "LD_PRELOAD": os.path.abspath("sitecustomize.py"), "IPYTHONDIR": os.getcwd(), "PATH": os.getcwd()}
+answer = 42
+"""
+NONSENSE = """
+kernel = get_ipython().kernel
+for kind, content in (
+    ("stream", {}), ("display_data", {"data": 7}), ("error", {}), ("update_display_data", {"transient": None}),
+    ("no such kind", {"a": 1}), ("clear_output", {}), ("comm_open", {}), ("comm_msg", {"data": []}),
+):
+    kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
+answer = 42
+"""
+PAGES = """
+import sys
+from IPython.display import HTML, Javascript, display
+print("\\x1b[31mred\\x1b[0m \\x1b[2J \\x07 \\x00 </pre></div><script>alert('a text')</script><!--")
+display(HTML("<script>document.body.innerHTML = ''</script></div></body></html>"))
+display(Javascript("alert('a script')"))
+display({"text/latex": "\\\\input{/etc/passwd}", "text/plain": "</script>"}, raw=True)
+answer = 42
+"""
+
+CODE = [
+    Entry("a loop", "never ends", code="while True:\n    pass"),
+    Entry("a sleep", "sleeps longer than a cell may take", code="import time\ntime.sleep(3600)"),
+    Entry("recursion", "calls itself for ever", code="def again():\n    return again()\nagain()"),
+    Entry("a crash", "reads where there is no memory", remark=DIED, code="import ctypes\nctypes.string_at(0)"),
+    Entry("an exit", "ends the process at once", remark=DIED, code="import os\nos._exit(0)"),
+    Entry("an abort", "aborts", remark=DIED, code="import os\nos.abort()"),
+    Entry("a kill", "kills its kernel", remark=DIED, code="import os\nos.kill(os.getpid(), 9)"),
+    Entry(
+        "kills all",
+        "kills every process in sight",
+        remark=DIED,
+        code="import os\ntry:\n    os.kill(-1, 9)\nfinally:\n    os._exit(1)",
+    ),
+    Entry(
+        "kills its parent",
+        "and ends",
+        remark=DIED,
+        code="import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(1)\nos._exit(1)",
+    ),
+    Entry("stops its parent", "and goes on", one=2, code="import os\nos.kill(os.getppid(), 19)\nanswer = 42"),
+    Entry("SystemExit", "raises it", code="raise SystemExit"),
+    Entry(
+        "hog of memory",
+        "takes more and more",
+        remark=TOO_MUCH_MEMORY,
+        code=HOG.format(take="kept.append(bytearray(block))"),
+    ),
+    Entry(
+        "memory in files",
+        "takes it without an address of its own",
+        remark=TOO_MUCH_MEMORY,
+        code=HOG.format(
+            take="import os\n    kept.append(os.memfd_create('x'))\n    os.posix_fallocate(kept[-1], 0, 2**28)",
+        ),
+    ),
+    Entry(
+        "shared memory",
+        "takes it such that it counts as shared",
+        remark=TOO_MUCH_MEMORY,
+        code=HOG.format(
+            take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
+        ),
+    ),
+    Entry("files in memory", "fills every file system that is in memory", one=2, code=FILL),
+    Entry(
+        "forks",
+        "makes more and more processes",
+        remark="one: stopped, for it had more than 64 processes",
+        code="import os\nwhile True:\n    os.fork()",
+    ),
+    Entry(
+        "busy",
+        "keeps the processors busy, and leaves them so",
+        one=2,
+        code="import os, time\nfor _ in range(20):\n    if not os.fork():\n        while True:\n            pass\n"
+        "time.sleep(2)\nanswer = 42",
+    ),
+    Entry(
+        "a gigabyte of lines",
+        "prints it",
+        remark="one: stopped, for it printed too much",
+        remark_if_slow="",
+        code="for _ in range(1024):\n    print('x' * 2**20)",
+    ),
+    Entry(
+        "a gigabyte on a line",
+        "prints it",
+        remark="one: stopped, for it printed too much",
+        remark_if_slow="",
+        code="for _ in range(1024):\n    print('x' * 2**20, end='')",
+    ),
+    Entry("a big folder", "fills its own", remark=TOO_MUCH_WRITTEN, code=FILL_A_FOLDER.format(folder="os.getcwd()")),
+    Entry(
+        "a big other folder",
+        "fills the one with the kernel's sockets",
+        remark=TOO_MUCH_WRITTEN,
+        code="from ipykernel.connect import get_connection_file\n"
+        + FILL_A_FOLDER.format(folder="os.path.dirname(get_connection_file())"),
+    ),
+    Entry("writes outside", "tries to write wherever it can name a folder", one=2, code=WRITE_OUTSIDE),
+    Entry("reads outside", "looks for solutions, grades, others' work and secrets", one=2, code=READ_OUTSIDE),
+    Entry("network", "calls a server here, others elsewhere, and asks for a name", one=2, code=NETWORK),
+    Entry(
+        "stays",
+        "ignores every signal it can",
+        remark="one: a cell took too long and did not let itself be interrupted",
+        code=STAYS,
+    ),
+    Entry("a daemon", "leaves processes that outlive it", one=2, code=DAEMON),
+    Entry(
+        "deep inside",
+        "makes folders in folders, deeper than Python recurses",
+        one=2,
+        code="import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\nanswer = 42",
+    ),
+    Entry(
+        "deletes its folder",
+        "with all that is in it",
+        one=2,
+        code="import os, shutil\nshutil.rmtree(os.getcwd(), ignore_errors=True)\nanswer = 42",
+    ),
+    Entry(
+        "no rights",
+        "takes all rights from its folder",
+        one=2,
+        code="import os\nos.mkdir('d')\nopen('d/f', 'w').close()\nos.chmod('d', 0)\nos.chmod('.', 0)\nanswer = 42",
+    ),
+    Entry("elsewhere", "changes to another folder", one=2, code="import os\nos.chdir('/')\nanswer = 42"),
+    Entry(
+        "closes stdout",
+        "and stderr",
+        one=2,
+        code="import os, sys\nsys.stdout.close()\nos.close(1)\nos.close(2)\nanswer = 42",
+    ),
+    Entry("startup files", "leaves files and variables for the next notebook", one=2, code=STARTUP),
+    Entry(
+        "leaves links",
+        "where files will be copied to for the next notebook, which lead to another student's",
+        one=2,
+        code="import os\nfor name in ('one.ipynb', 'two.ipynb', 'checker.py'):\n"
+        "    os.path.exists(name) and os.remove(name)\n"
+        "    os.symlink('@course@/submitted/ann/tiny/one.ipynb', name)\nanswer = 42",
+    ),
+    Entry(
+        "moves folders",
+        "that its own lies in",
+        one=2,
+        code="import os\nparts = os.getcwd().split('/')\nos.rename('/'.join(parts[:3]), '/tmp/moved')\nanswer = 42",
+    ),
+    Entry("pages", "prints what could spoil a page", one=2, code=PAGES),
+    Entry("nonsense", "sends messages of no meaning", remark="one: nbgrader failed (KeyError: 'name')", code=NONSENSE),
+    Entry(
+        "an odd output",
+        "shows what no notebook can hold",
+        remark="one: it has a cell or an output that a notebook cannot hold",
+        code="from IPython.display import display\ndisplay({'text/plain': [1, 2]}, raw=True)\nanswer = 42",
+    ),
+    Entry(
+        "unseen files",
+        "fills the disk with files that it has deleted and keeps open",
+        remark=TOO_MUCH_WRITTEN,
+        code=UNSEEN,
+    ),
+    Entry(
+        "hidden files",
+        "fills a folder and takes all rights from it",
+        remark=TOO_MUCH_WRITTEN,
+        code="import os\nos.mkdir('d')"
+        + FILL_A_FOLDER.format(folder="'d'").replace("time.sleep", "os.chmod('d', 0)\ntime.sleep"),
+    ),
+    Entry(
+        "another assert",
+        "puts other things in place of what a check is made of",
+        code="import builtins\nbuiltins.AssertionError = AssertionError = type(None)\n"
+        "get_ipython().showtraceback = lambda *a, **k: None\n"
+        "get_ipython().set_custom_exc((BaseException,), lambda *a, **k: None)\n" + WRONG,
+    ),
+    # Nothing is secure inside one Python process: these two succeed, and the checks say so where they are described.
+    Entry(
+        "empties the cells",
+        "has the kernel forget the check's lines",
+        one=2,
+        code="get_ipython().input_transformers_post.append(lambda lines: ['answer\\n'] and [])\n" + WRONG,
+    ),
+    Entry(
+        "another check",
+        "binds the check's name to a function that says yes",
+        one=2,
+        change=wrong_two("import checker\nchecker.check = lambda answer: None\nanswer = None"),
+    ),
+]
+
+FILES = [
+    Entry("an edited check", "has `pass` for a check", change=edit_check(source="pass")),
+    Entry("a deleted check", "has no check", change=edit(lambda notebook: notebook.cells.pop())),
+    Entry("a check of text", "is no code", change=edit(lambda notebook: as_text(notebook.cells[1]))),
+    Entry(
+        "a skipped check",
+        "has a tag by which the check is not run",
+        change=edit(lambda notebook: notebook.cells[1].metadata.update(tags=["skip-execution"])),
+    ),
+    Entry("more points", "gives itself 200", change=mark_check(points=200)),
+    Entry(
+        "no check any more",
+        "says that the check is its own to fill in",
+        remark="one: nbgrader failed (RuntimeError: Inconsistent checksums for cell check)",
+        change=mark_check(solution=True),
+    ),
+    Entry("another id", "gives the check another grade id", remark=DAMAGED, change=mark_check(grade_id="other")),
+    Entry(
+        "the same ids",
+        "has every graded cell twice, which nbgrader does not take",
+        remark="one: nbgrader's notes in the cells have an old format",
+        change=edit(twice),
+    ),
+    Entry("swapped", "has each notebook under the other's name", two=0, change=swap),
+    Entry("no JSON", "is not a notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "not JSON")),
+    Entry("no bytes", "is an empty file", remark=NO_NOTEBOOK, change=write("one.ipynb", "")),
+    Entry("no text", "is not text", remark=NO_NOTEBOOK, change=write("one.ipynb", b"\xff\xfe\x00")),
+    Entry("no cells", "is JSON, and no notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "{}")),
+    Entry("a list", "is JSON, and no notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "[1, 2]")),
+    Entry(
+        "deep JSON",
+        "has brackets in brackets",
+        remark=NO_NOTEBOOK,
+        change=write("one.ipynb", '{"cells": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    ),
+    Entry(
+        "an empty folder",
+        "holds nothing",
+        two=0,
+        remark=f"{MISSING}; two: missing",
+        change=without("one.ipynb", "two.ipynb"),
+    ),
+    Entry("a missing notebook", "holds the other one", remark=MISSING, change=without("one.ipynb")),
+    Entry("a folder", "is no file", remark=MISSING, change=a_folder_for("one.ipynb")),
+    Entry("a pipe", "is no file, and never ends", remark=MISSING, change=a_pipe),
+    Entry("50 MB of text", "is a big notebook", one=2, change=edit(big_text)),
+    Entry("50 MB of output", "is a big notebook", one=2, change=edit(big_output)),
+    Entry("20,000 outputs", "is a long notebook", one=2, change=edit(many_outputs)),
+    Entry("another kernel", "asks for one that is not there", one=2, change=edit(other_kernel)),
+    Entry("an old format", "is a notebook of format 3", one=2, change=older_format),
+    Entry("a new format", "is a notebook of format 5", remark=NO_NOTEBOOK, change=edit(newer_format)),
+    Entry(
+        "its own checker",
+        "brings a module that says yes",
+        one=2,
+        two=0,
+        change=all_of(write("checker.py", "def check(answer):\n    pass\n"), wrong_two(WRONG)),
+    ),
+    Entry(
+        "a folder for a module",
+        "has one with the name of the instructor's file",
+        one=2,
+        change=a_folder_for("checker.py"),
+    ),
+    Entry(
+        "its own modules",
+        "brings files with the names of modules and settings that grading uses",
+        one=2,
+        change=all_of(
+            *(
+                write(f"{name}.py", HOSTILE_FILE)
+                for name in (
+                    *("grading", "json", "signal", "select", "socket", "tempfile", "shutil", "subprocess", "pathlib"),
+                    *("nbgrader", "ipykernel", "ipykernel_launcher", "IPython", "kernel_server", "psutil", "site"),
+                    *("sitecustomize", "usercustomize", "ipython_config", "ipython_kernel_config", "jupyter_config"),
+                    *("nbgrader_config", "conftest", "random", "traceback", "contextlib"),
+                )
+            )
+        ),
+    ),
+    Entry(
+        "a linked notebook",
+        "leads to another student's",
+        remark=f"{MISSING}; one.ipynb is a link and was left out",
+        change=link("one.ipynb", "../../ann/tiny/one.ipynb"),
+    ),
+    Entry(
+        "links",
+        "lead to files and folders that are not its own",
+        one=2,
+        remark="; ".join(f"{name} is a link and was left out" for name in ("all", "bob", "book", "passwd", "self")),
+        change=all_of(
+            link("passwd", "/etc/passwd"),
+            link("book", "@course@/gradebook.db"),
+            link("all", "/"),
+            link("bob", "../../bob/tiny"),
+            link("self", "."),
+        ),
+    ),
+    Entry(
+        "a linked folder",
+        "is another student's",
+        two=0,
+        remark=f"{MISSING}; two: missing; the folder is a link and was left out",
+        change=the_folder_itself_a_link,
+    ),
+    Entry(
+        "deep folders",
+        "are deeper than Python recurses",
+        one=2,
+        remark="folders too deep in others were left out",
+        change=a_deep_folder,
+    ),
+    Entry("no time", "has a time that is none", one=2, remark=NO_TIME, change=write("timestamp.txt", "tomorrow")),
+    Entry(
+        "a far time",
+        "has a time that is too large",
+        one=2,
+        remark=NO_TIME,
+        change=write("timestamp.txt", "9" * 40),
+    ),
+    Entry("a folder for a time", "has a folder there", one=2, remark=NO_TIME, change=a_folder_for("timestamp.txt")),
+    Entry(
+        "names of bytes",
+        "has files whose names are not UTF-8",
+        one=2,
+        remark="th\\xe9.ipynb is no notebook of the assignment; l\\xedne is a link and was left out",
+        change=all_of(write(os.fsdecode(b"th\xe9.ipynb"), "{}"), link(os.fsdecode(b"l\xedne"), "/")),
+    ),
+    Entry(
+        "names of signs",
+        "has files whose names move a terminal's cursor",
+        one=2,
+        remark="\\x1b[2J\\r\\n.ipynb is no notebook of the assignment",
+        change=write("\x1b[2J\r\n.ipynb", "{}"),
+    ),
+]
+
+NAMES = [
+    Entry(name, "has an odd name", one=2)
+    for name in (
+        "-rf",
+        "--help",
+        "$(touch pwned); `true` && rm",
+        'it\'s "quoted"',
+        "Zoë Ünïcode 🦊",
+        "{student_id}",
+        "%s [a-z]* ?",
+        "=1+1",
+        "n" * 255,
+    )
+] + [
+    Entry(
+        "two\nlines",
+        "has a name for which nbgrader makes no feedback, nor for anybody after it",
+        one=None,
+        two=None,
+        remark="not graded: the name of its folder has a line break",
+    ),
+    Entry(
+        os.fsdecode(b"th\xe9"),
+        "has a name that is not UTF-8",
+        one=None,
+        two=None,
+        remark="not graded: the name of its folder is not UTF-8",
+        shown_as="th\\xe9",
+    ),
+]
+
+ALL = [*CODE, *FILES, *NAMES]
+
+USUAL = """
+a loop, a sleep, recursion, an exit, a kill, kills its parent, stops its parent, hog of memory, memory in files, forks,
+a gigabyte of lines, a big folder, unseen files, writes outside, reads outside, network, a daemon, deletes its folder,
+startup files, leaves links, pages, another assert, another check, an edited check, a deleted check, a skipped check,
+more points, the same ids, swapped, no JSON, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text,
+another kernel, its own checker, its own modules, a linked notebook, links, a linked folder, deep folders, no time,
+names of bytes, $(touch pwned); `true` && rm, Zoë Ünïcode 🦊
+"""
+"""One or two of each kind, which the suite grades every time, with those that cannot be graded at all."""
+
+
+def chosen() -> list[Entry]:
+    """What is to be graded: all of it where the environment variable `HOSTILE` is `all`."""
+    usual = USUAL.replace("\n", " ").strip().split(", ")
+    assert not set(usual) - {entry.name for entry in ALL}
+    return [entry for entry in ALL if os.environ.get("HOSTILE") == "all" or entry.name in usual or entry.one is None]
+
+
+BANK = chosen()
+
+
+def as_text(cell: nbformat.NotebookNode) -> None:
+    """Make a code cell a raw one."""
+    cell.cell_type = "raw"
+    for key in ("outputs", "execution_count"):
+        cell.pop(key, None)
+
+
+def title(entry: Entry) -> str:
+    """A short name for a test."""
+    return re.sub(r"[^\w ,-]", "_", entry.shown_as or entry.name)[:40]

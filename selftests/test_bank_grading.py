@@ -1,0 +1,103 @@
+"""A sample of the bank through nbgrader; `python -m selftests.bank` grades all of it."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from grading.demo import demo_class as demo
+from selftests import bank, bank_grading
+from selftests.answer_bank import EXERCISES, RIGHT, WRONG, exercise_of
+
+ALL = [*RIGHT, *WRONG, *bank_grading.CELLS]
+# Notebook 01 is the shortest. One submission has notebook 03 too, where one exercise is wrong and one right.
+WRONG_HOOK = next(answer for answer in bank_grading.CELLS if answer.stem == "patch_head_vector__ends_in_a_number")
+SAMPLE = [WRONG_HOOK, *(answer for answer in bank_grading.CELLS if exercise_of(answer) == "ioi_metric")]
+
+
+def test_sample_gets_the_points_its_answers_deserve(tmp_path: Path):
+    handed_in = bank_grading.submissions(SAMPLE)
+    assert 6 <= len(handed_in) <= 8
+    assert bank_grading.grade(tmp_path / "course", handed_in) == []
+    assert bank_grading.differences_from_make_grade(tmp_path / "course") == []
+
+
+def test_a_score_that_make_grade_gives_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "course" / "submitted" / "ann").mkdir(parents=True)
+    points = {"course": {"one": (3, 3), "two": (1, 1)}, "course_by_make_grade": {"one": (0, 3), "two": (1, 1)}}
+    monkeypatch.setattr(demo, "make_course", lambda folder: folder.mkdir())
+    monkeypatch.setattr(demo, "read_points", lambda folder, student: {"notebook": points[folder.name]})
+    monkeypatch.setattr(demo, "grading_arguments", lambda folder: [])
+    monkeypatch.setattr(bank_grading.subprocess, "run", lambda *arguments, **options: None)
+    expected = ["ann, one: (0, 3) instead of nbgrader's (3, 3)"]
+    assert bank_grading.differences_from_make_grade(tmp_path / "course") == expected
+
+
+def test_every_answer_is_handed_in_once():
+    handed_in = [answer for submission in bank_grading.submissions(ALL) for answer in submission.values()]
+    assert Counter(handed_in) == Counter(ALL)
+
+
+def test_right_and_wrong_answers_stand_side_by_side():
+    verdicts = [
+        {bank_grading.earns_points(name, submission.get(name)) for name in bank_grading.scored_exercises(submission)}
+        for submission in bank_grading.submissions(ALL)
+    ]
+    assert sum(len(verdict) == 2 for verdict in verdicts) > len(verdicts) / 2
+
+
+def test_every_exercise_has_a_check_and_points():
+    assert set(EXERCISES) == set(bank_grading.CHECK_OF)
+    assert set(EXERCISES) == set(bank_grading.NOTEBOOK_OF)
+
+
+@pytest.mark.parametrize("answer", bank_grading.CELLS, ids=lambda answer: answer.stem)
+def test_an_answer_of_cells_says_what_it_earns_and_changes_cells_of_its_exercise(answer: Path):
+    name = exercise_of(answer)
+    assert answer.read_text(encoding="utf-8").splitlines()[1] in ("# points: all", "# points: none")
+    assert {name} <= set(bank_grading.cells_of(answer)) <= {name, bank_grading.CHECK_OF[name]}
+
+
+def test_a_sweep_brings_its_hook():
+    cells = bank_grading.solutions_apart("02_residual_stream")
+    assert set(cells) == {"patch_residual_component", "get_act_patch_resid_pre"}
+    assert "def patch_residual_component(" in cells["get_act_patch_resid_pre"]
+    assert "SOLUTION" not in "".join(cells.values())
+
+
+@pytest.mark.parametrize(("score", "expected"), [(0, []), (3, ["patch_head_vector__ends_in_a_number got 3 points"])])
+def test_a_score_that_is_not_as_expected_is_named(score: int, expected: list[str]):
+    points = {"check_patch_head_vector": (score, 3), "check_get_act_patch_attn_head_out_all_pos": (3, 3)}
+    found = bank_grading.unexpected_scores(
+        {"patch_head_vector": WRONG_HOOK}, demo.source("03_attention_heads").parent, points
+    )
+    assert [line.split(",")[0] for line in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("survivors", "unexpected", "code"), [([], [], 0), (["one is accepted"], [], 1), ([], ["one got 3 points"], 1)]
+)
+def test_exit_code(survivors: list[str], unexpected: list[str], code: int, monkeypatch: pytest.MonkeyPatch):
+    for name in ("OMP_NUM_THREADS", "IOI_MODEL", "IOI_CACHE"):
+        monkeypatch.setenv(name, "put back afterwards")
+    monkeypatch.setattr(bank, "on_the_checks", lambda: survivors)
+    monkeypatch.setattr(bank, "through_nbgrader", lambda folder: unexpected)
+    assert bank.main() == code
+
+
+def test_survivors_are_counted_and_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """The bank notices when the checks err: here they accept the wrong answers and refuse the right one."""
+    right, wrong = RIGHT[:1], WRONG[:2]
+    messages = {right[0]: "it is wrong", wrong[0]: None, wrong[1]: "words"}
+    monkeypatch.setattr(bank, "RIGHT", right)
+    monkeypatch.setattr(bank, "WRONG", wrong)
+    monkeypatch.setattr(bank, "notebook_variables", lambda: {"model": None, "data": None})
+    monkeypatch.setattr(bank.utils, "reference_sweep", lambda *arguments: None)
+    monkeypatch.setattr(bank, "refusal", lambda answer, notebook, in_full: messages[answer])
+    assert len(bank.on_the_checks()) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith((" ", "Computing"))] == [
+        "right answers accepted: 0 of 1",
+        "wrong answers refused: 1 of 2",
+        "messages that name the trouble: 0 of 1",
+    ]

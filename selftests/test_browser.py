@@ -1,0 +1,293 @@
+"""What people see of a notebook: run in JupyterLab and in Jupyter Notebook, in a browser without a network."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions as condition
+from selenium.webdriver.support.ui import WebDriverWait
+
+from selftests import REPOSITORY
+from selftests.browsing import (
+    ATTENTION,
+    COURSE,
+    ERROR,
+    HEAT_MAP,
+    assert_asks_nobody_else,
+    failed_requests,
+    keep_picture,
+    make_command,
+    network_events,
+    severe_messages,
+    wait,
+)
+
+pytestmark = pytest.mark.usefixtures("needed_programs")
+
+
+class Figures(NamedTuple):
+    """How many figures of each kind a notebook shows."""
+
+    heat_maps: int
+    attention_views: int
+    diagrams: int
+
+
+FIGURES = {
+    "00_introduction": Figures(1, 1, 3),
+    "01_ioi_metric": Figures(1, 1, 0),
+    "02_residual_stream": Figures(3, 0, 2),
+    "03_attention_heads": Figures(2, 0, 1),
+    "04_attention_patterns": Figures(3, 1, 2),
+    "05_circuit": Figures(3, 1, 3),
+}
+# Two notebooks show a map of the learner's own and then the published one, which the exercises do not come to.
+FIGURES_OF_THE_EXERCISES = FIGURES | {
+    "02_residual_stream": Figures(2, 0, 1),
+    "03_attention_heads": Figures(1, 0, 0),
+}
+
+NOT_BEGUN = "{} is not implemented yet: fill in its cell, run it, and run this again."
+STUB = "NotImplementedError:"
+ERRORS_OF_THE_EXERCISES = {
+    "00_introduction": [],
+    "01_ioi_metric": [NOT_BEGUN.format("ioi_metric")],
+    "02_residual_stream": [
+        NOT_BEGUN.format("patch_residual_component"),
+        NOT_BEGUN.format("get_act_patch_resid_pre"),
+        STUB,
+        "NameError: name 'own_resid_pre' is not defined",
+        NOT_BEGUN.format("get_act_patch_block_every"),
+    ],
+    "03_attention_heads": [
+        NOT_BEGUN.format("patch_head_vector"),
+        NOT_BEGUN.format("get_act_patch_attn_head_out_all_pos"),
+        STUB,
+        "NameError: name 'own_head_out' is not defined",
+        STUB,
+    ],
+    "04_attention_patterns": [
+        NOT_BEGUN.format("patch_attn_patterns"),
+        NOT_BEGUN.format("get_act_patch_attn_head_all_pos_every"),
+        NOT_BEGUN.format("run_from_layer"),
+        NOT_BEGUN.format("get_act_patch_resid_pre_fast"),
+    ],
+    "05_circuit": [NOT_BEGUN.format("my_circuit")] * 6,
+}
+
+PROMPT = ".jp-NotebookPanel .jp-CodeCell .jp-InputPrompt"
+IDLE = ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']"
+PLOT = ".jp-OutputArea .js-plotly-plot"
+ATTENTION_VIEW = ".jp-OutputArea .attention-view"
+DIAGRAM = ".jp-OutputArea svg[role='img']"
+FOLDED = ".jp-OutputArea details:not([open])"
+
+CONNECTED_AND_IDLE = """
+const done = arguments[0];
+fetch('/api/kernels').then((answer) => answer.json()).then((kernels) => done(
+    kernels.some((kernel) => kernel.connections > 0 && kernel.execution_state === 'idle')
+));
+"""
+
+# Whether a figure has room on the page and something in it: shapes in a diagram, else pictures, none of a single shade
+# and at least one with red or blue in it (a map of zeros is white, with its gaps).
+IS_DRAWN = """
+const [figure, selector] = arguments;
+const hasRoom = ({width, height}) => Math.min(width, height) >= 20;
+const pixels = (picture) => {
+    const context = new OffscreenCanvas(64, 64).getContext('2d');
+    context.drawImage(picture, 0, 0, 64, 64);
+    const {data} = context.getImageData(0, 0, 64, 64);
+    return Array.from({length: 64 * 64}, (_, index) => data.slice(4 * index, 4 * index + 3));
+};
+const hasShades = (picture) => new Set(pixels(picture).map(String)).size > 1;
+const hasColour = (picture) => pixels(picture).some((pixel) => Math.max(...pixel) - Math.min(...pixel) > 50);
+if (!hasRoom(figure.getBoundingClientRect())) return false;
+if (!selector) return hasRoom(figure.getBBox());
+const pictures = [...figure.querySelectorAll(selector)];
+return pictures.every((picture) => hasRoom(picture.getBoundingClientRect()) && hasShades(picture))
+    && pictures.some(hasColour);
+"""
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course folder away from the repository, so that nobody's work in it is run or changed.
+
+    The server of `make lab` shows nothing outside the exercises' folder: the solutions lie in it, as `solved`.
+    """
+    folder = tmp_path_factory.mktemp("course")
+    exercises = folder / "exercises" / COURSE
+    shutil.copytree(REPOSITORY / "exercises" / COURSE, exercises)
+    shutil.copytree(REPOSITORY / "solutions" / COURSE, exercises / "solved")
+    for path in exercises.glob("*.ipynb"):
+        go_on_after_errors(path)
+    return folder
+
+
+def go_on_after_errors(path: Path) -> None:
+    """Mark every cell so that Jupyter runs the cells after it though it fails."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", []).append("raises-exception")
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture(scope="module")
+def lab_url(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address that `make lab` prints; the server stops when the tests are done."""
+    log = course / "lab.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # A kernel whose page is closed ends after a minute, so that not all of them keep their models in memory.
+    ending = "--MappingKernelManager.cull_idle_timeout=60 --MappingKernelManager.cull_interval=10"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            make_command("lab", f"LAB_ARGS=--no-browser --port {port} {ending}"),
+            cwd=course,
+            env=os.environ
+            | {
+                "JUPYTER_CONFIG_DIR": str(tmp_path_factory.mktemp("config")),
+                "IOI_CACHE": str(tmp_path_factory.mktemp("references")),
+            },
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield wait_for_address(server, log, port)
+    finally:
+        stop(server)
+
+
+def wait_for_address(server: subprocess.Popen, log: Path, port: int) -> str:
+    """Wait until the server has printed its address, token included."""
+    address = re.compile(rf"http://(?:localhost|127\.0\.0\.1):{port}/lab/tree/00_introduction.ipynb\?token=\w+")
+
+    def printed(_: None) -> str | None:
+        assert server.poll() is None, f"make lab ended:\n{log.read_text()}"
+        found = address.search(log.read_text())
+        return found and found[0]
+
+    return WebDriverWait(None, 60).until(printed, f"make lab printed no address:\n{log.read_text()}")
+
+
+def stop(server: subprocess.Popen) -> None:
+    """Stop the server, which stops its kernels; kill it if it will not."""
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def open_in_lab(browser: webdriver.Chrome, lab_url: str, path: str) -> None:
+    browser.get(lab_url.replace("00_introduction.ipynb?", f"{path}?reset&"))
+
+
+def open_in_jupyter_notebook(browser: webdriver.Chrome, lab_url: str, path: str) -> None:
+    """The same server serves both."""
+    browser.get(lab_url.replace("lab/tree/00_introduction.ipynb", f"notebooks/{path}"))
+
+
+def click(browser: webdriver.Chrome, label: str, text: str) -> None:
+    """Click a menu, one of its entries or a button, by its text."""
+    here = (By.XPATH, f"//*[contains(@class, '{label}')][text()='{text}']")
+    wait(browser, condition.element_to_be_clickable(here), f"no {text} to click").click()
+
+
+def run_all_cells(browser: webdriver.Chrome) -> None:
+    """Run everything in the new kernel, from the menu, and wait until the last cell is done, or an error ends it."""
+    wait(browser, kernel_is_idle, "no kernel")
+    click(browser, "lm-MenuBar-itemLabel", "Run")
+    click(browser, "lm-Menu-itemLabel", "Run All Cells")
+    wait(browser, all_run_or_stopped, "the last cell has not been run", 240)
+    wait(browser, kernel_is_idle, "the kernel is still busy")
+
+
+def kernel_is_idle(browser: webdriver.Chrome) -> bool:
+    """Whether the page says so, and the server too, for the page already does while it waits for the kernel."""
+    return bool(find(browser, IDLE)) and browser.execute_async_script(CONNECTED_AND_IDLE)
+
+
+def all_run_or_stopped(browser: webdriver.Chrome) -> bool:
+    """Whether the last cell has its number, or there is an error and no cell with a star, which waits for its turn."""
+    prompts = [prompt.get_attribute("textContent").strip("[]:") for prompt in find(browser, PROMPT)]
+    return prompts[-1].isdigit() or ("*" not in prompts and bool(find(browser, ERROR)))
+
+
+def find(where: webdriver.Chrome | WebElement, selector: str) -> list[WebElement]:
+    return where.find_elements(By.CSS_SELECTOR, selector)
+
+
+def errors(browser: webdriver.Chrome) -> list[str]:
+    """The last line of everything red in the notebook: errors, and what was written to stderr."""
+    return [error.get_attribute("textContent").strip().splitlines()[-1].strip() for error in find(browser, ERROR)]
+
+
+def assert_figures_drawn(browser: webdriver.Chrome, expected: Figures, picture_name: str) -> None:
+    """There are as many figures as expected, and each is drawn once one has unfolded it and scrolled to it."""
+    for folded in find(browser, FOLDED):
+        browser.execute_script("arguments[0].open = true", folded)
+    plots, views, diagrams = (find(browser, selector) for selector in (PLOT, ATTENTION_VIEW, DIAGRAM))
+    assert Figures(len(plots), len(views), len(diagrams)) == expected
+    contents = [(plot, HEAT_MAP) for plot in plots] + [(view, ATTENTION) for view in views]
+    for number, (figure, content) in enumerate(contents + [(diagram, None) for diagram in diagrams], start=1):
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
+        drawn = is_drawn(figure, content)
+        wait(browser, drawn, f"figure {number}, {content or DIAGRAM}, is empty", 20)
+        keep_picture(browser, f"{picture_name}_{number}")
+
+
+def is_drawn(figure: WebElement, content: str | None) -> Callable[[webdriver.Chrome], bool]:
+    return lambda browser: browser.execute_script(IS_DRAWN, figure, content)
+
+
+def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
+    """The browser asked no other host, got what it asked for, and has no error in its console."""
+    events = network_events(browser)
+    assert_asks_nobody_else(events, lab_url.split("/lab")[0])
+    assert failed_requests(events) == []
+    assert severe_messages(browser) == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_solutions_in_jupyterlab(browser, lab_url, name):
+    open_in_lab(browser, lab_url, f"solved/{name}.ipynb")
+    run_all_cells(browser)
+    assert errors(browser) == []
+    assert_figures_drawn(browser, FIGURES[name], f"lab_solved_{name}")
+    assert_nothing_failed(browser, lab_url)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_exercises_in_jupyterlab(browser, lab_url, name):
+    open_in_lab(browser, lab_url, f"{name}.ipynb")
+    run_all_cells(browser)
+    assert errors(browser) == ERRORS_OF_THE_EXERCISES[name]
+    assert_figures_drawn(browser, FIGURES_OF_THE_EXERCISES[name], f"lab_{name}")
+    assert_nothing_failed(browser, lab_url)
+
+
+def test_a_notebook_in_jupyter_notebook(browser, lab_url):
+    """Of those with figures of every kind, the one that has exercises and is quick."""
+    open_in_jupyter_notebook(browser, lab_url, "solved/05_circuit.ipynb")
+    wait(browser, kernel_is_idle, "no kernel")
+    severe_messages(browser)  # leave out what is written while the page opens, before any cell runs
+    run_all_cells(browser)
+    assert errors(browser) == []
+    assert_figures_drawn(browser, FIGURES["05_circuit"], "notebook_05_circuit")
+    assert_nothing_failed(browser, lab_url)

@@ -1,0 +1,409 @@
+"""`python -m grading.class_report`: the page says what the gradebook says, and nothing a student wrote becomes HTML."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from unittest import mock
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup, Tag
+from nbclient import NotebookClient
+from nbgrader.api import Gradebook
+from traitlets.config import Config
+
+from grading import folders, merge, results
+from grading.class_report import __main__ as command
+from grading.class_report import figures
+from grading.class_report.messages import describe, failures, first_line
+from grading.class_report.page import duration, number
+from grading.course import Course, fingerprint, read_course
+from grading.results import Graded, Result
+from selftests.test_class_grading import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
+
+# Points to be had, by notebook and cell. The essay is for a person to grade.
+CELLS = {"introduction": {}, "one": {"check": 2, "more_bonus": 1}, "two": {"check": 2, "essay": 3}}
+SCRIPT = "<script>alert(1)</script>"
+IMAGE = "<img src=x onerror=alert(1)>"
+
+
+# nbgrader's own way of making an entry.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+
+
+# A class whose gradebook is filled as `make grade` fills it, without a kernel.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A course folder with settings and nothing else; it is the current folder."""
+    folder = tmp_path / "a course"
+    folder.mkdir()
+    (folder / "nbgrader_config.py").write_text(SETTINGS)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def known_assignment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gradebook that knows the assignment and nobody."""
+    file = tmp_path_factory.mktemp("gradebook") / "gradebook.db"
+    with pytest.MonkeyPatch.context() as patch:
+        # nbgrader calls alembic by its name when it makes a gradebook.
+        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
+        with Gradebook(f"sqlite:///{file}", COURSE) as book:
+            book.add_assignment(COURSE, duedate="2026-01-02 12:00:00 UTC")
+            for notebook, cells in CELLS.items():
+                book.add_notebook(notebook, COURSE)
+                for name, most in cells.items():
+                    kind = "markdown" if name == "essay" else "code"
+                    book.add_grade_cell(name, notebook, COURSE, max_score=most, cell_type=kind)
+    return file
+
+
+@pytest.fixture
+def course(folder: Path, known_assignment: Path) -> tuple[Course, Config]:
+    """A course without students, and its settings."""
+    shutil.copy(known_assignment, folder)
+    return read_course()
+
+
+Errors = dict[tuple[str, str], str]
+
+
+def enter(
+    course: tuple[Course, Config],
+    student: str,
+    one: tuple[float, float] | None,
+    two: float | None,
+    errors: Errors | None = None,
+    seconds: float = 7,
+    timestamp: str | None = None,
+) -> None:
+    """Have a student hand in and be graded: these automatic points in `one` and `two`, None for a missing notebook."""
+    notebooks = {name: Graded("missing") for name in CELLS}
+    if one:
+        notebooks["one"] = Graded(scores={"check": one[0], "more_bonus": one[1]})
+    if two is not None:
+        notebooks["two"] = Graded(scores={"check": two, "essay": None}, by_hand=["essay"])
+    place = hand_in(course[0].root, student, {name: "" for name in notebooks if notebooks[name].scores})
+    content = fingerprint(place, course[0].ignore)
+    result = Result(student, content, timestamp, notebooks, [], seconds)
+    graded = write_graded(course[0].root / "just graded", notebooks, errors or {})
+    results.keep(course[0], result, graded, course[0].root / "no log")
+    folders.remove(graded)
+    merge.enter(*course, result)
+
+
+def write_graded(folder: Path, notebooks: dict[str, Graded], errors: Errors) -> Path:
+    """The notebooks as nbgrader leaves them, with what failed in their outputs."""
+    folder.mkdir()
+    for name, graded in notebooks.items():
+        if graded.scores:
+            cells = [make_cell("", cell, grade=True, points=most) for cell, most in CELLS[name].items()]
+            for cell in cells:
+                if text := errors.get((name, cell.metadata.nbgrader.grade_id)):
+                    cell.outputs = [nbformat.v4.new_output("error", ename="CheckFailed", evalue=text, traceback=[])]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    return folder
+
+
+def report(*options: str) -> BeautifulSoup:
+    """Write the report on the course in the current folder; return its page."""
+    assert command.main([*options]) == 0
+    return BeautifulSoup(page_of(Path.cwd()), "html.parser")
+
+
+def page_of(folder: Path) -> str:
+    return (folder / ".grading" / COURSE / "report.html").read_text(encoding="utf-8")
+
+
+def texts(row: Tag) -> list[str]:
+    return [" ".join(cell.get_text(" ").split()) for cell in row.find_all(["th", "td"])]
+
+
+def points(page: BeautifulSoup) -> dict[str, list[str]]:
+    """The table of points: what stands behind each student's name."""
+    return {name: rest for name, *rest in map(texts, page.select(".marks tbody tr"))}
+
+
+def checks(page: BeautifulSoup) -> list[list[list[str]]]:
+    """The tables of checks, the bonus checks' last."""
+    return [[texts(row) for row in table.select("tbody tr")] for table in page.select(".checks")]
+
+
+def to_look_at(page: BeautifulSoup) -> dict[str, str]:
+    return dict(map(texts, page.select("#look + table tbody tr")))
+
+
+# What the page shows.
+
+
+def test_points_are_nbgraders(course):
+    enter(course, "ann", (2, 1), 2, seconds=65)
+    enter(course, "bob", (2, 0), 0.5, timestamp="2026-01-02 13:00:00 UTC")
+    with gradebook(Path.cwd()) as book:
+        essay = book.find_grade("essay", "two", COURSE, "ann")
+        essay.manual_score, essay.extra_credit, essay.needs_manual_grade = 2.5, 0.25, False
+        book.find_submission_notebook("two", COURSE, "bob").late_submission_penalty = 0.75
+        book.db.commit()
+    page = report()
+    assert points(page) == {
+        # points, bonus, penalty, time, notebook one and its checks, notebook two and its checks
+        "ann": ["7.75", "1", "", "1 min 5 s", "3", "2", "1", "4.75", "2", "2.75"],
+        "bob": ["1.75", "0", "0.75", "7 s", "2", "2", "0", "0.5", "0.5", "0?"],
+    }
+    (means,) = map(texts, page.select(".marks tfoot tr"))
+    assert means[1:] == ["4.8", "0.5", "0.4", "", "2.5", "2.0", "0.5", "2.6", "1.2", "1.4"]
+    assert "2 students: 2 graded, 0 handed in and not graded yet, 0 handed in nothing." in " ".join(page.text.split())
+    assert "and 1 min 5 s for the slowest one (ann)." in " ".join(page.text.split())
+    assert "Grading took 1 min 12 s altogether" in " ".join(page.text.split())
+
+
+def test_checks_are_counted_and_sorted(course):
+    wrong, unbegun = "ioi_metric returns a scalar\n  expected: a tensor", "ioi_metric is not implemented yet"
+    enter(course, "ann", (2, 1), 2)
+    enter(course, "bob", (0, 0), 1, {("one", "check"): wrong, ("two", "check"): "half"})
+    enter(course, "cem", (0, 0), 0, {("one", "check"): wrong, ("one", "more_bonus"): wrong, ("two", "check"): "half"})
+    enter(course, "dee", (2, 0), 0, {("two", "check"): "\x1b[31m nothing\x1b[0m "})
+    enter(course, "eve", (0, 0), None, {("one", "check"): unbegun})
+    normal, bonus = checks(report())
+    # check, notebook, points, stopped, passed, share, not run, messages
+    assert normal == [
+        ["check", "one", "2", "3", "2", "40 %", "0", "2 × ioi_metric returns a scalar 1 × " + unbegun],
+        ["check", "two", "2", "3", "1", "25 %", "1", "2 × half 1 × nothing"],
+        ["essay", "two", "3", "0", "0", "", "1", ""],
+    ]
+    assert bonus == [["more_bonus", "one", "1", "4", "1", "20 %", "0", "1 × ioi_metric returns a scalar"]]
+
+
+def test_the_hardest_check_comes_first(course):
+    enter(course, "ann", (2, 1), 0)
+    (first, second, _), _ = checks(report())
+    assert (first[:2], second[:2]) == (["check", "two"], ["check", "one"])
+
+
+def test_points_by_hand_do_not_make_a_check_easier(course):
+    enter(course, "ann", (0, 1), 2)
+    with gradebook(Path.cwd()) as book:
+        book.find_grade("check", "one", COURSE, "ann").manual_score = 2
+        book.db.commit()
+    page = report()
+    assert checks(page)[0][0][:5] == ["check", "one", "2", "1", "0"]
+    assert points(page)["ann"][0] == "5"
+
+
+def test_says_who_needs_a_look_and_why(course):
+    for student in ("ann", "bob", "dee"):
+        enter(course, student, (2, 1), 2)
+    enter(course, "cem", None, None)
+    hand_in(Path.cwd(), "bob", {"one": "answer = 'changed since'"})
+    hand_in(Path.cwd(), "fay", {"one": ""})
+    with gradebook(Path.cwd()) as book:
+        book.add_student("gil", first_name="Gil", last_name="Gamesh")
+        book.find_grade("essay", "two", COURSE, "dee").needs_manual_grade = False
+        book.db.commit()
+    page = report()
+    assert to_look_at(page) == {
+        "ann": "to be looked at by hand: two: essay",
+        "bob": "handed in again, and not graded again yet; to be looked at by hand: two: essay",
+        "cem": "one: missing; two: missing",
+        "fay": "handed in, not graded yet",
+        "gil": "enrolled, nothing handed in",
+    }
+    rows = points(page)
+    assert rows["fay"] == ["not graded yet"]
+    assert rows["gil (Gil Gamesh)"] == ["nothing handed in"]
+    assert rows["cem"][3:] == ["0", "–", "–", "0", "–", "–"]
+    assert "6 students: 4 graded, 1 handed in and not graded yet, 1 handed in nothing." in " ".join(page.text.split())
+    # Whoever has no grade counts in no check and no mean.
+    assert [row[3:5] + row[6:7] for row in checks(page)[0]] == [["0", "3", "1"], ["0", "3", "1"], ["0", "0", "1"]]
+    assert texts(page.select_one(".marks tfoot tr"))[1] == "3.8"
+
+
+def test_links_lead_to_feedback_that_is_there(course):
+    odd = "Zoë, 100 % [1] #?&\"'"
+    for student in ("ann", odd):
+        enter(course, student, (2, 1), 2)
+    page = report()
+    assert page.select(".marks a") == []
+    assert f"nbgrader generate_feedback {COURSE}" in page.text
+    for student, notebook in (("ann", "one"), (odd, "one"), (odd, "two")):
+        course[0].feedback(student).mkdir(parents=True, exist_ok=True)
+        (course[0].feedback(student) / f"{notebook}.html").write_text("feedback")
+    page = report()
+    assert f"nbgrader generate_feedback {COURSE}" not in page.text
+    assert [link["href"] for link in page.select(".marks a")] == [
+        "../../feedback/Zo%C3%AB%2C%20100%20%25%20%5B1%5D%20%23%3F%26%22%27/tiny/one.html",
+        "../../feedback/Zo%C3%AB%2C%20100%20%25%20%5B1%5D%20%23%3F%26%22%27/tiny/two.html",
+        "../../feedback/ann/tiny/one.html",
+    ]
+
+
+def test_what_nbgrader_graded_by_itself_is_shown(course):
+    """Without `make grade` there are no kept results: the graded notebooks say what was run."""
+    enter(course, "ann", (2, 1), None)
+    results.remove(course[0].state / "results")
+    page = report()
+    assert points(page)["ann"] == ["3", "1", "3", "2", "1", "0", "–", "–"]
+    assert [row[3:7] for row in checks(page)[0]] == [
+        ["0", "1", "100 %", "0"],
+        ["0", "0", "", "1"],
+        ["0", "0", "", "1"],
+    ]
+
+
+# What students write stays text.
+
+
+def test_nothing_a_student_wrote_becomes_html(course):
+    enter(course, IMAGE, (0, 0), 0, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
+    enter(course, "link", (2, 1), 2)
+    hand_in(Path.cwd(), "link", {f"{IMAGE}": ""})
+    (course[0].submission("waits & <i>waits")).mkdir(parents=True)
+    with gradebook(Path.cwd()) as book:
+        book.add_student(f"'\"></th></table>{SCRIPT}", first_name=SCRIPT, last_name="{{ 7 * 7 }}")
+    page = report()
+    assert page.find_all(["script", "img", "b", "i"], string=re.compile("alert|waits|^$")) == []
+    assert {tag.name for tag in page.find_all(True)} & {"script", "img", "i", "iframe", "link", "object"} == set()
+    assert not [name for tag in page.find_all(True) for name in tag.attrs if name.startswith("on")]
+    assert checks(page)[0][0][-1] == f"1 × {SCRIPT} and '\"><b>"
+    assert IMAGE in points(page) and "waits & <i>waits" in points(page)
+    assert f"'\"></th></table>{SCRIPT} ({SCRIPT} {{{{ 7 * 7 }}}})" in points(page)
+    assert f"the slowest one ({IMAGE})" in " ".join(page.text.split())
+
+
+def test_a_folder_whose_name_is_no_text_costs_nobody_the_page(course):
+    enter(course, "ann", (2, 1), 2)
+    course[0].submission("no text \udce9").mkdir(parents=True)
+    page = report()
+    assert len(points(page)) == 2
+    assert to_look_at(page)["no text \\xe9"] == "handed in, not graded: the name of its folder is not UTF-8"
+
+
+def test_a_submission_that_cannot_be_read_any_more_costs_nobody_the_page(course, monkeypatch: pytest.MonkeyPatch):
+    enter(course, "ann", (2, 1), 2)
+    monkeypatch.setattr(figures, "fingerprint", mock.Mock(side_effect=PermissionError))
+    assert to_look_at(report())["ann"].startswith("handed in again, and not graded again yet")
+
+
+def test_the_page_asks_nobody_for_anything(course):
+    enter(course, "ann", (2, 1), 2)
+    report()
+    text = page_of(Path.cwd())
+    assert not re.search(r"""(?i)(src|href|action|content)\s*=\s*["']?\s*(\w+:)?//|url\(|@import|<script""", text)
+    assert "default-src 'none'" in text
+
+
+# The table of grades.
+
+
+def test_the_table_of_grades_is_nbgraders(course):
+    enter(course, "ann", (2, 1), 2)
+    enter(course, "bob", (2, 0), 0.5)
+    with gradebook(Path.cwd()) as book:
+        book.find_submission_notebook("two", COURSE, "bob").late_submission_penalty = 0.75
+        book.add_student("gil", first_name="Gil")
+        book.db.commit()
+    page = report()
+    subprocess.run([sys.executable, "-m", "nbgrader", "export"], check=True, capture_output=True)
+    table = Path.cwd() / ".grading" / COURSE / "grades.csv"
+    assert table.read_text() == Path("grades.csv").read_text()
+    with open(table, newline="") as stream:
+        scores = {row["student_id"]: float(row["score"]) for row in csv.DictReader(stream)}
+    assert scores == {"ann": 5, "bob": 1.75, "gil": 0}
+    assert {student: float(points(page)[student][0]) for student in ("ann", "bob")} == {"ann": 5, "bob": 1.75}
+
+
+# Whoever asks for what is not there gets one sentence.
+
+
+def complaint(capsys: pytest.CaptureFixture, *options: str) -> str:
+    assert command.main([*options]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_says_that_there_is_no_gradebook(folder: Path, capsys: pytest.CaptureFixture):
+    said = complaint(capsys)
+    assert said.startswith(f"There is no gradebook {folder / 'gradebook.db'}: run `nbgrader generate_assignment tiny")
+    assert not (folder / "gradebook.db").exists(), "asking for a gradebook made one"
+    (folder / "gradebook.db").write_text("no database, and long enough to be told apart from an empty one" * 20)
+    assert "gradebook.db cannot be opened: file is not a database" in complaint(capsys)
+
+
+def test_says_what_else_is_missing(course, capsys: pytest.CaptureFixture):
+    assert complaint(capsys, "other").startswith("The gradebook has no assignment 'other': run `nbgrader")
+    assert complaint(capsys).startswith("There is nobody to report on: the gradebook has no students")
+
+
+# What a check said.
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "line"),
+    [
+        ("CheckFailed", "a scalar\n  expected: 1", "a scalar"),
+        ("NameError", "name 'x' is not defined", "NameError: name 'x' is not defined"),
+        ("AssertionError", "not 42", "not 42"),
+        ("AssertionError", "", "AssertionError"),
+        ("KeyboardInterrupt", "", "KeyboardInterrupt"),
+        ("CheckFailed", "\n\n  \x1b[0;31mred\x1b[0m\n", "red"),
+    ],
+)
+def test_a_failure_is_described_in_a_line(kind: str, text: str, line: str):
+    assert describe(kind, text) == line
+
+
+def test_a_long_line_is_cut():
+    assert first_line("x" * 200) == "x" * 200
+    assert first_line("x" * 201) == "x" * 199 + "…"
+
+
+@pytest.mark.parametrize(
+    "content", ["not JSON", "[]", "{}", '{"cells": [{}]}', '{"cells": [{"cell_type": "code"}]}', "[" * 100_000, "\xff"]
+)
+def test_what_is_no_notebook_has_no_failures(tmp_path: Path, content: str):
+    (tmp_path / "one.ipynb").write_text(content, encoding="latin-1")
+    assert failures(tmp_path / "one.ipynb") == {}
+    assert failures(tmp_path / "missing.ipynb") == {}
+
+
+def test_links_are_not_followed(tmp_path: Path):
+    errors = {("one", "check"): "wrong"}
+    folder = write_graded(tmp_path / "graded", {"one": Graded(scores={"check": 0})}, errors)
+    assert failures(folder / "one.ipynb") == {"check": "wrong"}
+    (tmp_path / "one.ipynb").symlink_to(folder / "one.ipynb")
+    assert failures(tmp_path / "one.ipynb") == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7800, "2 h 10 min")]
+)
+def test_times_are_easy_to_read(seconds: float, text: str):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (10, "10"), (2.5, "2.5"), (100 / 3, "33.33")])
+def test_points_have_no_superfluous_zeros(value: float, text: str):
+    assert number(value) == text
+
+
+def test_finds_the_failures_in_what_a_kernel_wrote(tmp_path: Path):
+    notebook = make_notebook("import sys")
+    for name, source in {"kind": "[][0]", "silent": "assert False", "noise": "print('so', file=sys.stderr)"}.items():
+        notebook.cells.append(make_cell(source, name, grade=True, points=1))
+    NotebookClient(notebook, allow_errors=True).execute()
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    assert failures(tmp_path / "one.ipynb") == {
+        "check": "NameError: name 'answer' is not defined",
+        "kind": "IndexError: list index out of range",
+        "silent": "AssertionError",
+        "noise": "wrote to stderr: so",
+    }

@@ -1,0 +1,319 @@
+"""Grading, end to end: nbgrader with this repository's settings, and the notebooks it makes and grades."""
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbgrader.api import Gradebook
+from nbgrader.utils import is_grade, is_locked, is_solution
+
+from grading.demo import demo_class as demo
+from selftests import REPOSITORY
+from tests.checks.notebooks import find_notebooks
+
+SOLUTIONS = REPOSITORY / "solutions" / demo.COURSE
+EXERCISES = REPOSITORY / "exercises" / demo.COURSE
+NAMES = [path.stem for path in sorted(SOLUTIONS.glob("*.ipynb"))]
+BOTH = [*sorted(SOLUTIONS.glob("*.ipynb")), *sorted(EXERCISES.glob("*.ipynb"))]
+
+POINTS = {
+    "01_ioi_metric": {"check_ioi_metric": 4},
+    "02_residual_stream": {
+        "check_patch_residual_component": 3,
+        "check_get_act_patch_resid_pre": 3,
+        "check_get_act_patch_block_every_bonus": 3,
+    },
+    "03_attention_heads": {"check_patch_head_vector": 3, "check_get_act_patch_attn_head_out_all_pos": 3},
+    "04_attention_patterns": {
+        "check_patch_attn_patterns_bonus": 3,
+        "check_get_act_patch_attn_head_all_pos_every_bonus": 3,
+        "check_run_from_layer_bonus": 1,
+        "check_get_act_patch_resid_pre_fast_bonus": 1,
+    },
+    "05_circuit": {
+        "check_my_circuit_duplicate_token": 1,
+        "check_my_circuit_induction": 1,
+        "check_my_circuit_s_inhibition": 2,
+        "check_my_circuit_name_mover": 2,
+        "check_my_circuit_negative_name_mover": 1,
+        "check_my_circuit_previous_token_bonus": 1,
+    },
+}
+EVERY_CHECK = {name for cells in POINTS.values() for name in cells}
+PASSED = {
+    "all_right": EVERY_CHECK,
+    "half_done": {"check_ioi_metric", "check_patch_residual_component", "check_get_act_patch_resid_pre"},
+    "typical_mistakes": {
+        "check_get_act_patch_resid_pre",
+        "check_patch_head_vector",
+        "check_patch_attn_patterns_bonus",
+        "check_run_from_layer_bonus",
+        "check_get_act_patch_resid_pre_fast_bonus",
+        "check_my_circuit_duplicate_token",
+        "check_my_circuit_induction",
+        "check_my_circuit_s_inhibition",
+        "check_my_circuit_negative_name_mover",
+    },
+    "untouched": set(),
+}
+
+
+# The demo's class.
+
+
+@pytest.fixture(scope="module")
+def demo_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course folder of `make demo`, graded. A few minutes."""
+    folder = tmp_path_factory.mktemp("demo") / "class"
+    assert demo.main(folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize("student", demo.CLASS)
+def test_demo_gives_each_cell_its_points(demo_class: Path, student: str):
+    with gradebook(demo_class) as book:
+        grades = {
+            notebook.name: {grade.name: (grade.auto_score, grade.max_score) for grade in notebook.grades}
+            for notebook in book.find_submission(demo.COURSE, student).notebooks
+        }
+    assert grades == {
+        notebook: {cell: (most if cell in PASSED[student] else 0, most) for cell, most in cells.items()}
+        for notebook, cells in POINTS.items()
+    }
+
+
+def test_demo_leaves_nothing_to_grade_by_hand(demo_class: Path):
+    with gradebook(demo_class) as book:
+        assert [submission.needs_manual_grade for submission in book.assignment_submissions(demo.COURSE)] == [False] * 4
+
+
+def test_demo_writes_feedback_with_figures_that_need_no_network(demo_class: Path):
+    pages = sorted((demo_class / "feedback").glob(f"*/{demo.COURSE}/*.html"))
+    assert len(pages) == len(demo.CLASS) * len(demo.GRADED)
+    page = (demo_class / "feedback" / "all_right" / demo.COURSE / "03_attention_heads.html").read_text("utf-8")
+    assert page.count("Plotly.newPlot(") >= 2
+    assert "plotly.js v" in page
+
+
+def test_demo_shows_bonus_points_apart(capsys: pytest.CaptureFixture):
+    demo.print_table({"untouched": {name: {cell: (1, most) for cell, most in POINTS[name].items()} for name in POINTS}})
+    row = capsys.readouterr().out.splitlines()[-1]
+    cells = [part.strip() for part in row.split("  ") if part.strip()]
+    assert cells == [
+        "untouched",
+        "1 of 4",
+        "2 of 6 + 1 of 3",
+        "2 of 6",
+        "+ 4 of 8",
+        "5 of 7 + 1 of 1",
+        "10 of 23 + 6 of 12",
+    ]
+
+
+def test_demo_says_who_got_other_points_than_expected(capsys: pytest.CaptureFixture):
+    nothing = {"untouched": {"01_ioi_metric": {"check_ioi_metric": (0, 4)}}}
+    assert demo.report_unexpected(nothing) == 0
+    points_for_nothing = {"untouched": {"01_ioi_metric": {"check_ioi_metric": (4, 4)}}}
+    assert demo.report_unexpected(points_for_nothing) == 1
+    assert capsys.readouterr().err == "untouched got 4 + 0 points; expected were 0 + 0.\n"
+
+
+def test_demo_refuses_a_folder_that_it_did_not_make(tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "grades.csv").touch()
+    assert demo.main(tmp_path) == 1
+    assert "was not made by the demo: move it away." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["grades.csv"]
+
+
+# What a submission may bring along, and which model grades it.
+
+
+def grade_one_cell(folder: Path, code: str, files: dict[str, str] | None = None) -> tuple[float, str]:
+    """Grade an assignment of one graded cell, with `files` beside the student's notebook: its points and its output."""
+    cell = nbformat.v4.new_code_cell(code)
+    cell.metadata.nbgrader = dict(
+        schema_version=3, grade=True, grade_id="check", locked=True, points=1, solution=False, task=False
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    for place in ("solutions", "submitted/student"):
+        (folder / place / demo.COURSE).mkdir(parents=True)
+        nbformat.write(notebook, folder / place / demo.COURSE / "one.ipynb")
+    for name, text in (files or {}).items():
+        path = folder / "submitted" / "student" / demo.COURSE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    demo.nbgrader(folder, "generate_assignment", "--create")
+    demo.nbgrader(folder, "autograde")
+    with gradebook(folder) as book:
+        score = book.find_submission_notebook("one", demo.COURSE, "student").score
+    graded = nbformat.read(folder / "autograded" / "student" / demo.COURSE / "one.ipynb", as_version=4)
+    return score, "".join(output.get("text", "") for output in graded.cells[0].outputs)
+
+
+@pytest.mark.parametrize("before", ["", "import sys\nsys.path.insert(0, '.')\n"], ids=["as_is", "with_its_own_path"])
+def test_modules_beside_a_submission_are_not_the_ones_that_grade_it(tmp_path: Path, before: str):
+    names = ("utils.py", "utils/__init__.py", "tests.py", "tests/__init__.py", "torch.py", "sitecustomize.py")
+    files = {name: "print('the submission was here')" for name in names}
+    code = before + "import tests, torch, utils\nprint(tests.__file__, utils.__file__, torch.__file__, sep='\\n')"
+    score, printed = grade_one_cell(tmp_path, code, files)
+    assert score == 1
+    *ours, torch = printed.splitlines()
+    assert ours == [str(REPOSITORY / name / "__init__.py") for name in ("tests", "utils")]
+    assert not torch.startswith(str(tmp_path))
+    assert (tmp_path / "autograded" / "student" / demo.COURSE / "tests.py").exists()
+
+
+def test_settings_beside_a_submission_are_not_read(tmp_path: Path):
+    line = "get_config().InteractiveShellApp.exec_lines = ['print(\"the submission was here\")']"
+    files = {name: line for name in ("ipython_config.py", "ipython_kernel_config.py", "nbgrader_config.py")}
+    files["startup/00.py"] = "print('the submission was here')"
+    code = "import os, sys\nprint(os.environ['IOI_MODEL'])\nassert '' not in sys.path and os.getcwd() not in sys.path"
+    assert grade_one_cell(tmp_path, code, files) == (1, "ioi-mini\n")
+
+
+@pytest.mark.parametrize(("instructors", "used"), [(None, "ioi-mini"), ("gpt2-small", "gpt2-small")])
+def test_grading_pins_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructors: str | None, used: str):
+    monkeypatch.delenv("IOI_MODEL", raising=False)
+    if instructors:
+        monkeypatch.setenv("IOI_MODEL", instructors)
+    assert grade_one_cell(tmp_path, "import os\nprint(os.environ['IOI_MODEL'])") == (1, f"{used}\n")
+
+
+def test_a_gradebook_is_made_where_the_environment_is_not_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """nbgrader calls `alembic` by its name; make calls nbgrader by its path."""
+    monkeypatch.setenv("PATH", os.defpath)
+    demo.make_course(tmp_path / "class")
+    with gradebook(tmp_path / "class") as book:
+        assert [assignment.name for assignment in book.assignments] == [demo.COURSE]
+
+
+# The exercises are what nbgrader makes of the solutions.
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exercises made from all of solutions/, as `make release` makes them, in a course folder elsewhere."""
+    folder = tmp_path_factory.mktemp("release")
+    place = folder / "solutions" / demo.COURSE
+    place.mkdir(parents=True)
+    for notebook in SOLUTIONS.glob("*.ipynb"):
+        (place / notebook.name).write_bytes(notebook.read_bytes())
+    demo.nbgrader(folder, "generate_assignment", "--create", "--force")
+    return folder
+
+
+def test_exercises_are_generated_from_the_solutions(generated: Path):
+    made = {path.name: path.read_bytes() for path in (generated / "exercises" / demo.COURSE).iterdir()}
+    kept = {path.name: path.read_bytes() for path in EXERCISES.iterdir() if path.is_file()}
+    assert sorted(made) == sorted(kept)
+    stale = [name for name in made if made[name] != kept[name]]
+    assert not stale, f"exercises/ is not what `make release` makes of solutions/: {', '.join(stale)}"
+
+
+def test_generating_again_changes_nothing(generated: Path):
+    made = {path: path.read_bytes() for path in (generated / "exercises" / demo.COURSE).iterdir()}
+    demo.nbgrader(generated, "generate_assignment", "--create", "--force")
+    assert {path: path.read_bytes() for path in made} == made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_keep_their_ids(name: str):
+    assert [cell.id for cell in read(EXERCISES / f"{name}.ipynb")] == [
+        cell.id for cell in read(SOLUTIONS / f"{name}.ipynb")
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exercises_tell_no_solution(name: str):
+    text = "\n".join(cell.source for cell in read(EXERCISES / f"{name}.ipynb"))
+    assert "BEGIN" not in text and "END SOLUTION" not in text and "tests.hidden" not in text
+    code = "\n".join(
+        cell.source for cell in read(EXERCISES / f"{name}.ipynb") if cell.cell_type == "code" and is_solution(cell)
+    )
+    assert [line for line in solution_lines(name) if line in code] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stub_says_that_it_is_not_implemented(name: str):
+    for solution, stub in zip(read(SOLUTIONS / f"{name}.ipynb"), read(EXERCISES / f"{name}.ipynb"), strict=True):
+        if is_solution(solution):
+            assert stub.source.count("raise NotImplementedError") == solution.source.count("### BEGIN SOLUTION") > 0
+
+
+def solution_lines(name: str) -> list[str]:
+    """The lines between the marks of the solutions."""
+    lines, inside = [], False
+    for cell in read(SOLUTIONS / f"{name}.ipynb"):
+        for line in cell.source.splitlines():
+            if "### BEGIN" in line or "### END" in line:
+                inside = "BEGIN" in line
+            elif inside:
+                lines.append(line.strip())
+    return lines
+
+
+# The notebooks themselves.
+
+
+@pytest.mark.parametrize("path", BOTH, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+class TestNotebook:
+    def test_is_valid(self, path: Path):
+        nbformat.validate(json.loads(path.read_text(encoding="utf-8")))
+
+    def test_holds_no_outputs(self, path: Path):
+        code = [cell for cell in read(path) if cell.cell_type == "code"]
+        assert [cell.id for cell in code if cell.outputs or cell.execution_count is not None] == []
+
+    def test_names_its_cells_and_each_once(self, path: Path):
+        ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        assert len(set(ids)) == len(ids)
+
+    def test_begins_with_the_setup_cell_of_all(self, path: Path):
+        setup = next(cell for cell in read(path) if cell.cell_type == "code").source
+        assert setup == next(cell for cell in read(BOTH[0]) if cell.cell_type == "code").source
+        assert len(setup.splitlines()) <= 6
+
+    def test_locks_its_graded_cells(self, path: Path):
+        assert [cell.id for cell in read(path) if is_grade(cell) and not is_locked(cell)] == []
+
+    def test_ends_its_graded_cells_in_a_call_of_a_check(self, path: Path):
+        """nbgrader takes the value of a last expression for a partial grade; a check returns None."""
+        for cell in filter(is_grade, read(path)):
+            for statement in ast.parse(cell.source).body:
+                assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call), cell.id
+                assert ast.unparse(statement.value.func).startswith(("tests.test_", "tests.hidden.test_")), cell.id
+
+
+@pytest.mark.parametrize("folder", [SOLUTIONS, EXERCISES], ids=["solutions", "exercises"])
+def test_grade_ids_are_unique(folder: Path):
+    ids = [
+        cell.metadata.nbgrader.grade_id
+        for path in find_notebooks(folder)
+        for cell in read(path)
+        if "nbgrader" in cell.metadata
+    ]
+    assert len(set(ids)) == len(ids)
+
+
+def test_points_are_as_announced():
+    found = {
+        name: {
+            cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
+            for cell in filter(is_grade, read(SOLUTIONS / f"{name}.ipynb"))
+        }
+        for name in NAMES
+    }
+    assert {name: cells for name, cells in found.items() if cells} == POINTS
+
+
+def read(path: Path) -> list[nbformat.NotebookNode]:
+    """A notebook's cells."""
+    return nbformat.read(path, as_version=4).cells
+
+
+def gradebook(folder: Path) -> Gradebook:
+    return Gradebook(f"sqlite:///{folder / 'gradebook.db'}", demo.COURSE)

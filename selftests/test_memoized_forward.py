@@ -1,0 +1,553 @@
+"""Blocks that remember: the same numbers as ever, bit by bit, whatever is done to the model, in fewer computations."""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformer_lens import patching
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import bridge_core
+
+from selftests.test_sweeps import keep_model_in_use, make_case, slow, tiny_gpt2  # noqa: F401  two are fixtures
+from tests.checks.guards import PausedFollowing, calls_followed
+from tests.checks.tiny_models import TinyCase, tiny_cases
+from utils.memoized_forward.blocks import blocks_remembered
+from utils.memoized_forward.hook_names import hook_names_remembered
+from utils.memoized_forward.suffix_cache import KnownEnds
+
+SWEEPS = [
+    "get_act_patch_resid_pre",
+    "get_act_patch_block_every",
+    "get_act_patch_attn_head_out_all_pos",
+    "get_act_patch_attn_head_all_pos_every",
+    "get_act_patch_attn_head_by_pos_every",
+]
+
+
+@pytest.fixture(scope="module")
+def gpt2_case(tiny_gpt2) -> TinyCase:  # noqa: F811
+    """A model of the library, as gpt2-small is, on prompts that differ at one position."""
+    return make_case(tiny_gpt2)
+
+
+@pytest.fixture(params=["gpt2", "native"])
+def case(request, gpt2_case, monkeypatch) -> TinyCase:
+    if request.param == "native":
+        return next(tiny_cases())
+    # Where the library keeps keys and values, they lie elsewhere in memory, and the last bit of a sum may be another.
+    monkeypatch.setattr(gpt2_case.model.original_model.config, "use_cache", False)
+    return gpt2_case
+
+
+@pytest.fixture
+def computed(case, monkeypatch) -> list[int]:
+    """The layers of which the MLP is computed, one after another."""
+    layers = []
+    for layer, block in enumerate(case.model.blocks):
+
+        def counting(*args, layer=layer, forward=block.mlp.forward, **kwargs):
+            layers.append(layer)
+            return forward(*args, **kwargs)
+
+        monkeypatch.setitem(vars(block.mlp), "forward", counting)
+    return layers
+
+
+def run(case: TinyCase, name: str | None = None, hook: Callable | None = None) -> torch.Tensor:
+    """The logits of the corrupted prompts, with one hook at most."""
+    return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=[(name, hook)] if name else [])
+
+
+def zeros(activation, hook):
+    return torch.zeros_like(activation)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_gives_the_same_bits(name, case):
+    expected = slow(name, case)
+    with blocks_remembered(case.model):
+        assert torch.equal(slow(name, case), expected)
+    assert torch.equal(slow(name, case), expected)
+
+
+def test_the_library_keeps_no_keys_and_values_meanwhile(gpt2_case):
+    config = gpt2_case.model.original_model.config
+    expected = slow(SWEEPS[1], gpt2_case)
+    with blocks_remembered(gpt2_case.model):
+        assert config.use_cache is False
+        assert_close(slow(SWEEPS[1], gpt2_case), expected)
+    assert config.use_cache is True
+
+
+def test_only_what_changes_is_computed(case, computed):
+    last = case.model.cfg.n_layers - 1
+    with blocks_remembered(case.model):
+        run(case)
+        run(case)
+        assert computed == list(range(last + 1))
+        computed.clear()
+        run(case, f"blocks.{last}.hook_resid_pre", zeros)
+        assert computed == [last]
+        computed.clear()
+        # A patch that changes nothing.
+        run(case)
+        computed.clear()
+        run(case, "blocks.0.hook_resid_pre", lambda activation, hook: activation.clone())
+        assert computed == []
+
+
+def test_nothing_is_left_on_the_model(case, computed):
+    before = [(module, module.forward, dict(vars(module))) for module in case.model.modules()]
+    with blocks_remembered(case.model):
+        run(case)
+    assert all(module.forward == forward and vars(module).keys() == own.keys() for module, forward, own in before)
+    computed.clear()
+    run(case)
+    run(case)
+    assert len(computed) == 2 * case.model.cfg.n_layers
+
+
+@pytest.mark.parametrize("name", ["hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn.hook_z", "hook_mlp_out"])
+def test_writing_into_what_a_hook_is_given_changes_that_run_only(case, name):
+    kept = []
+
+    def write(activation, hook):
+        kept.append(activation)
+        activation[:, -1] = 0
+        return activation
+
+    hook_name = f"blocks.1.{name}"
+    expected = run(case), run(case, hook_name, write)
+    with blocks_remembered(case.model):
+        for _ in range(2):
+            assert torch.equal(run(case), expected[0])
+            assert torch.equal(run(case, hook_name, write), expected[1])
+        for activation in kept:
+            activation.fill_(7)  # long after the run
+        run(case).fill_(7)
+        assert torch.equal(run(case), expected[0])
+
+
+def test_writing_into_what_a_block_was_given_does_not_change_what_is_remembered(case):
+    kept = []
+
+    def patch(activation, hook):
+        kept.extend([activation.clone(), activation.zero_()])
+
+    expected = run(case)
+    with blocks_remembered(case.model):
+        run(case, "blocks.1.hook_resid_pre", patch)
+        unpatched, patched = kept
+        patched.copy_(unpatched)
+        assert torch.equal(run(case), expected)
+
+
+def a_hook_of_torch(case):
+    case.model.blocks[1].mlp.original_component.register_forward_hook(lambda module, args, output: output * 0)
+
+
+def a_hook_before(case):
+    case.model.blocks[1].mlp.register_forward_pre_hook(lambda module, args: tuple(0 * each for each in args))
+
+
+def a_permanent_hook(case):
+    case.model.add_perma_hook("blocks.1.hook_mlp_out", zeros)
+
+
+def another_forward(case):
+    case.model.blocks[1].mlp.original_component.forward = torch.zeros_like
+
+
+def another_part(case):
+    case.model.blocks[1].original_component.mlp = torch.nn.Identity()
+
+
+def another_weight(case):
+    for weight in case.model.blocks[1].mlp.parameters():
+        with torch.no_grad():
+            weight.mul_(0)
+
+
+CHANGES = [a_hook_of_torch, a_hook_before, a_permanent_hook, another_forward, another_part, another_weight]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_in_a_block_has_its_effect(change):
+    case = next(tiny_cases())
+    unchanged = run(case)
+    with blocks_remembered(case.model):
+        run(case)
+        change(case)
+        changed = run(case), run(case)
+    assert torch.equal(changed[0], changed[1])
+    assert not torch.equal(changed[0], unchanged)
+    assert torch.equal(changed[0], run(case))
+
+
+def test_dropout_is_drawn_every_time():
+    case = next(tiny_cases())
+    run(case)
+    dropout = torch.nn.Dropout(0.5)
+    case.model.blocks[1].mlp.original_component.add_module("dropout", dropout)
+    case.model.blocks[1].mlp.original_component.register_forward_hook(lambda module, args, output: dropout(output))
+    with blocks_remembered(case.model):  # a new module is in training mode
+        assert not torch.equal(run(case), run(case))
+    case.model.eval()
+    with blocks_remembered(case.model):
+        assert torch.equal(run(case), run(case))
+        for module in (case.model, dropout):
+            module.train()
+            assert not torch.equal(run(case), run(case))
+            case.model.eval()
+        assert torch.equal(run(case), run(case))
+
+
+def test_a_run_can_stop_and_begin_at_a_layer(case):
+    resid = case.model.run_with_hooks(case.corrupted_tokens, stop_at_layer=1)
+    from_layer = [case.model(factor * resid, start_at_layer=1) for factor in (1, 2)]
+    with blocks_remembered(case.model):
+        for _ in range(2):
+            run(case)
+            assert torch.equal(case.model.run_with_hooks(case.corrupted_tokens, stop_at_layer=1), resid)
+            for factor in (1, 2):
+                assert torch.equal(case.model(factor * resid, start_at_layer=1), from_layer[factor - 1])
+
+
+def test_a_setting_of_a_block_can_be_taken_away(case):
+    expected = run(case)
+    settings = vars(case.model.blocks[1])
+    settings["a_setting"] = 1
+    with blocks_remembered(case.model):
+        run(case)
+        del settings["a_setting"]
+        assert torch.equal(run(case), expected)
+
+
+def test_a_gradient_finds_its_way_through(case):
+    def gradient() -> torch.Tensor:
+        added = torch.zeros((), requires_grad=True)
+        run(case, "blocks.0.hook_resid_pre", lambda activation, hook: activation + added).sum().backward()
+        return added.grad
+
+    expected = gradient()
+    with blocks_remembered(case.model):
+        run(case)
+        assert torch.equal(gradient(), expected)
+        assert torch.equal(gradient(), expected)
+        assert not run(case).requires_grad
+
+
+def test_keys_and_values_can_be_kept_for_generating(gpt2_case):
+    tokens = gpt2_case.corrupted_tokens
+    expected, _ = gpt2_case.model(tokens, return_type="logits_and_cache", use_cache=True)
+    with blocks_remembered(gpt2_case.model):
+        for _ in range(2):
+            logits, cache = gpt2_case.model(tokens, return_type="logits_and_cache", use_cache=True)
+            assert torch.equal(logits, expected)
+            assert cache.get_seq_length() == tokens.shape[1]
+
+
+def test_sweeps_in_threads_do_not_disturb_each_other(case):
+    names, results = SWEEPS[:3], {}
+    expected = {name: slow(name, case) for name in names}
+
+    def work(name: str) -> None:
+        results[name] = slow(name, case)
+
+    with blocks_remembered(case.model):
+        for name in names:  # one at a time on the model, as hooks ask for, and each in a thread of its own
+            thread = threading.Thread(target=work, args=[name])
+            thread.start()
+            thread.join()
+    assert all(torch.equal(results[name], expected[name]) for name in names)
+
+
+# Ends of runs that are known.
+
+
+@pytest.fixture
+def ends(case) -> KnownEnds:
+    """How the runs of all sweeps but the last end."""
+    ends = KnownEnds()
+    for name in SWEEPS[:-1]:
+        with blocks_remembered(case.model, ends=ends):
+            slow(name, case)
+    return ends
+
+
+def patch_one_position(case) -> Callable:
+    """A hook that does what one of the runs of a sweep over positions does."""
+    clean = case.clean_cache["resid_pre", 0]
+    _, corrupted_cache = case.model.run_with_cache(case.corrupted_tokens)
+    position = int((clean != corrupted_cache["resid_pre", 0]).any(dim=2).any(dim=0).int().argmax())
+
+    def patch(activation, hook):
+        activation[:, position] = case.clean_cache[hook.name][:, position]
+        return activation
+
+    return patch
+
+
+def once(function: Callable) -> Callable:
+    """A hook that does nothing in the runs that it makes itself."""
+    is_running = False
+
+    def hook_once(activation, hook):
+        nonlocal is_running
+        if is_running:
+            return None
+        is_running = True
+        try:
+            return function(activation, hook)
+        finally:
+            is_running = False
+
+    return hook_once
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_known_ends_give_the_same_bits(name, case, ends):
+    expected = slow(name, case)
+    with blocks_remembered(case.model, ends=ends):
+        assert torch.equal(slow(name, case), expected)
+
+
+def test_only_the_block_with_the_hook_is_computed(case, ends, computed):
+    patch = patch_one_position(case)
+
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        computed.clear()
+        for layer in range(case.model.cfg.n_layers):
+            run(case, f"blocks.{layer}.hook_resid_pre", patch)
+        assert computed == list(range(case.model.cfg.n_layers))
+
+
+NEAR_THE_END = ["hook_resid_pre", "hook_resid_post", "hook_mlp_out", "attn.hook_z", "ln2.hook_scale"]
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"blocks.LAST.{name}" for name in NEAR_THE_END), "ln_final.hook_scale", "hook_embed"]
+)
+def test_a_second_hook_has_its_effect(name, case, ends):
+    seen = []
+
+    patch = patch_one_position(case)
+
+    def double(activation, hook):
+        seen.append(activation.clone())
+        return 2 * activation
+
+    def both():
+        seen.clear()
+        hooks = [("blocks.0.hook_resid_pre", patch), (name.replace("LAST", str(case.model.cfg.n_layers - 1)), double)]
+        return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=hooks), *seen
+
+    expected = both()
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        for _ in range(2):
+            assert all(map(torch.equal, both(), expected))
+
+
+def test_the_residual_stream_of_every_layer_can_be_seen(case, ends):
+    _, expected = case.model.run_with_cache(case.corrupted_tokens)
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        _, cache = case.model.run_with_cache(case.corrupted_tokens)
+    assert all(torch.equal(cache[key], expected[key]) for key in expected)
+
+
+def test_a_block_called_by_itself_gives_what_it_gives(case, ends):
+    """Before a run, after it, and from a hook within one: though it is given what a run came through."""
+    blocks = range(1, case.model.cfg.n_layers)
+    patch = patch_one_position(case)
+
+    logits = run(case, "blocks.0.hook_resid_pre", patch)
+    resid = case.model.run_with_hooks(
+        case.corrupted_tokens, fwd_hooks=[("blocks.0.hook_resid_pre", patch)], stop_at_layer=1
+    )
+
+    def one_by_one() -> list[torch.Tensor]:
+        results, residual = [], resid.clone()
+        for layer in blocks:
+            output = case.model.blocks[layer](residual)
+            residual = output[0] if isinstance(output, tuple) else output
+            results.append(residual.clone())
+        return results
+
+    expected = one_by_one()
+    found = []
+
+    @once
+    def call_from_a_hook(activation, hook):
+        found.extend(one_by_one())
+
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        for _ in range(2):
+            assert all(map(torch.equal, one_by_one(), expected))
+            assert torch.equal(run(case, "blocks.0.hook_resid_pre", patch), logits)
+            run(case, "blocks.0.hook_resid_pre", call_from_a_hook)
+            run(case, "hook_embed", call_from_a_hook)
+            run(case, f"blocks.{blocks[-1]}.hook_resid_post", call_from_a_hook)
+    assert len(found) == 6 * len(expected)
+    for index in range(0, len(found), len(expected)):
+        assert all(map(torch.equal, found[index:], expected))
+
+
+def test_a_run_from_a_hook_of_a_run_ends_as_ever(case, ends):
+    inner = []
+
+    patch = patch_one_position(case)
+
+    @once
+    def run_again(activation, hook):
+        inner.append(case.model(case.corrupted_tokens.flip(0)))
+        return patch(activation, hook)
+
+    name = f"blocks.{case.model.cfg.n_layers - 1}.hook_resid_pre"
+    expected = run(case, name, run_again)
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        assert torch.equal(run(case, name, run_again), expected)
+    assert torch.equal(*inner)
+
+
+def test_who_writes_into_the_end_does_so_for_one_run(case, ends):
+    patch = patch_one_position(case)
+
+    def write(activation, hook):
+        activation.zero_()
+
+    def run_and_write(wrote):
+        hooks = [("blocks.0.hook_resid_pre", patch), *([("ln_final.hook_in", write)] if wrote else [])]
+        return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=hooks)
+
+    expected = run_and_write(True), run_and_write(False)
+    with blocks_remembered(case.model, ends=ends):
+        run(case)
+        for _ in range(2):
+            assert torch.equal(run_and_write(True), expected[0])
+            assert torch.equal(run_and_write(False), expected[1])
+
+
+def test_a_hook_on_all_modules_has_its_effect(case, ends):
+    def double_mlp(module, args, output):
+        return output * 2 if module is case.model.blocks[1].mlp else None
+
+    with blocks_remembered(case.model, ends=ends):
+        unchanged = run(case)
+        with torch.nn.modules.module.register_module_forward_hook(double_mlp):
+            changed = run(case), run(case)
+        assert torch.equal(*changed)
+        assert not torch.equal(changed[0], unchanged)
+        assert torch.equal(run(case), unchanged)
+
+
+class CountingWatch:
+    """Whether somebody watches, and whether it was asked for twice."""
+
+    def __init__(self) -> None:
+        self.on = True
+
+    def pause(self) -> None:
+        assert self.on
+        self.on = False
+
+    def resume(self) -> None:
+        assert not self.on
+        self.on = True
+
+
+@pytest.mark.parametrize("place", ["hook_embed", "blocks.1.hook_resid_pre", "blocks.1.attn.hook_z", "ln_final.hook_in"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_watches_sees_every_hook(place, fails, case):
+    watch, seen = CountingWatch(), []
+
+    def look(activation, hook):
+        seen.append(watch.on)
+        if fails:
+            raise ValueError("of a hook")
+
+    def look_again(module, args):
+        seen.append(watch.on)
+
+    with blocks_remembered(case.model, watch=watch):
+        run(case)
+        assert watch.on
+        for _ in range(2):
+            with pytest.raises(ValueError, match="of a hook") if fails else contextlib.nullcontext():
+                run(case, place, look)
+            assert watch.on
+        # On modules that only hold the others together.
+        for module in (case.model.blocks, case.model.original_model):
+            with module.register_forward_pre_hook(look_again):
+                run(case)
+        run(case)
+    assert watch.on
+    assert seen
+    assert all(seen)
+
+
+def test_who_watches_does_not_see_the_model(case, monkeypatch):
+    watch, seen = CountingWatch(), []
+
+    def spying(*args, forward=case.model.blocks[1].mlp.forward, **kwargs):
+        seen.append(watch.on)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setitem(vars(case.model.blocks[1].mlp), "forward", spying)
+    with blocks_remembered(case.model, watch=watch):
+        run(case)
+        run(case, "blocks.0.hook_resid_pre", zeros)
+        run(case, "blocks.1.attn.hook_z", zeros)
+    assert seen == [False, False, True]
+
+
+# Names of hook points.
+
+
+def test_the_names_of_hook_points_are_the_same_ones(case):
+    other = next(tiny_cases(seed=5)).model
+    expected, others, build = case.model.hook_dict, other.hook_dict, bridge_core.build_alias_to_canonical_map
+    aliases = build(expected), build(others)
+    with hook_names_remembered(case.model):
+        for _ in range(2):
+            assert case.model.hook_dict == expected
+            assert list(case.model.hook_dict) == list(expected)
+            assert other.hook_dict == others
+            assert bridge_core.build_alias_to_canonical_map(case.model.hook_dict) == aliases[0]
+            assert bridge_core.build_alias_to_canonical_map(other.hook_dict) == aliases[1]
+            case.model.hook_dict.pop("hook_embed")
+            bridge_core.build_alias_to_canonical_map(case.model.hook_dict).clear()
+        assert bridge_core.build_alias_to_canonical_map({"a": expected["hook_embed"]}) == build(
+            {"a": expected["hook_embed"]}
+        )
+    assert bridge_core.build_alias_to_canonical_map is build
+    assert case.model.hook_dict == expected
+
+
+def test_a_new_hook_point_is_found():
+    model = next(tiny_cases()).model
+    with hook_names_remembered(model):
+        before = model.hook_dict
+        model._hook_registry["new"] = new = HookPoint()
+        assert model.hook_dict == {**before, "new": new}
+        del model._hook_registry["new"]
+        assert model.hook_dict == before
+
+
+def test_calls_in_blocks_with_hooks_are_followed(case):
+    def borrow(activation, hook):
+        patching.layer_pos_patch_setter(activation.clone(), [0, 0], activation)
+
+    with calls_followed() as calls, blocks_remembered(case.model, watch=PausedFollowing()):
+        run(case)
+        assert calls.borrowed_from == set()
+        run(case, "blocks.1.attn.hook_z", borrow)
+    assert calls.borrowed_from == {"transformer_lens.patching"}
+    assert calls.followed

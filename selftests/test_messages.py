@@ -1,0 +1,318 @@
+"""The messages on the twenty-six most usual slips, word by word, and what a learner sees of them in a notebook.
+
+Each slip is an answer in `answers/wrong`. Its message says what was checked, what should have come out and what did,
+and gives one hint. The numbers come from seeded generators.
+"""
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+from selftests.answer_bank import (
+    ANSWERS,
+    exercise_of,
+    headline,
+    names_put_back,
+    notebook_variables,
+    refusal,
+)
+from tests.checks.checking import CheckFailed, show, two_texts
+
+ON_LOGITS = "ioi_metric on random logits of shape [3 5 11], with all arguments given"
+ON_A_TINY_MODEL = "on a random model with 2 layers and 3 heads, 4 prompts of 6 tokens"
+RESID_PRE, HEAD_OUT = "get_act_patch_resid_pre", "get_act_patch_attn_head_out_all_pos"
+BOUND_LATE = (
+    "each run patches its own {}, and a function made in a loop sees the loop's last value unless functools.partial "
+    "binds the current one"
+)
+
+
+def unequal(name: str) -> str:
+    return f"{name} equals transformer_lens.patching.{name} {ON_A_TINY_MODEL}"
+
+
+# The slip as its file names it; then what was checked, what was expected, what came out, and the hint.
+SLIPS = {
+    "ioi_metric__python_float": (
+        "Returns a Python number.",
+        f"{ON_LOGITS}, returns a scalar tensor",
+        "a tensor of shape [] and type torch.float32",
+        "a float: 0.5809779167175293",
+        "return the tensor, not a Python number: leave out .item() and float()",
+    ),
+    "ioi_metric__per_prompt": (
+        "Does not average over the prompts.",
+        f"{ON_LOGITS}, returns a scalar tensor",
+        "a tensor of shape [] and type torch.float32",
+        "a tensor of shape [3] and type torch.float32",
+        "this is one number for each prompt: take their .mean()",
+    ),
+    "ioi_metric__not_normalised": (
+        "The logit difference itself.",
+        ON_LOGITS,
+        "0.5810",
+        "0.3978",
+        "this is the logit difference itself: move and scale it to 0 (corrupted) and 1 (clean)",
+    ),
+    "ioi_metric__sign": (
+        "Incorrect minus correct.",
+        ON_LOGITS,
+        "0.5810",
+        "-0.5810",
+        "the sign is turned: correct minus incorrect, and clean minus corrupted",
+    ),
+    "ioi_metric__swapped_ends": (
+        "0 on the clean run and 1 on the corrupted run.",
+        ON_LOGITS,
+        "0.5810",
+        "0.4190",
+        "0 and 1 are exchanged: 0 belongs to the corrupted run",
+    ),
+    "ioi_metric__first_position": (
+        "Reads the logits at position 0.",
+        ON_LOGITS,
+        "0.5810",
+        "0.4749",
+        "read the logits at END, the last position",
+    ),
+    "ioi_metric__no_shift": (
+        "Scales but does not subtract.",
+        ON_LOGITS,
+        "0.5810",
+        "0.0497",
+        "subtract corrupted_logit_diff from the logit difference too",
+    ),
+    "ioi_metric__wrong_divisor": (
+        "Divides by the clean logit difference.",
+        ON_LOGITS,
+        "0.5810",
+        "1.2394",
+        "divide by clean_logit_diff - corrupted_logit_diff",
+    ),
+    "ioi_metric__sum_over_prompts": (
+        "Adds up the prompts in place of averaging.",
+        ON_LOGITS,
+        "0.5810",
+        "0.6804",
+        "average over the prompts, do not add them up",
+    ),
+    "patch_residual_component__returns_none": (
+        "Edits in place and returns nothing.",
+        "patch_residual_component returns the whole activation, [batch pos d_model]",
+        "a tensor of shape [2, 5, 7] and type torch.float32",
+        "None",
+        "end with `return`",
+    ),
+    "patch_residual_component__slice_alone": (
+        "Returns the slice alone.",
+        "patch_residual_component returns the whole activation, [batch pos d_model]",
+        "a tensor of shape [2, 5, 7] and type torch.float32",
+        "a tensor of shape [2, 7] and type torch.float32",
+        "give back the whole activation, not the slice alone",
+    ),
+    "patch_residual_component__first_prompt_only": (
+        "Patches the first prompt only.",
+        "patch_residual_component with pos=0 patches pos 0 of every prompt and nothing else",
+        "in pos 0 the clean values: 0.0317 at prompt 1, d_model 0; 0.2081 at prompt 1, d_model 1; "
+        "0.9298 at prompt 1, d_model 2",
+        "pos 0 has the clean values in prompt 0 only; in pos 0: 2.8163 at prompt 1, d_model 0; "
+        "2.4423 at prompt 1, d_model 1; 2.2768 at prompt 1, d_model 2 (7 of 14 entries differ)",
+        "patch every prompt, each with its own clean values",
+    ),
+    "patch_residual_component__whole_activation": (
+        "Patches every position.",
+        "patch_residual_component with pos=0 patches pos 0 of every prompt and nothing else",
+        "every other pos as in the corrupted run",
+        "pos 1, 2, 3, 4 changed too",
+        "index the pos axis (axis 1) with pos on both sides",
+    ),
+    "patch_residual_component__writes_clean_cache": (
+        "Swaps clean and corrupted: writes into the clean cache.",
+        "patch_residual_component leaves the clean cache as it was",
+        "the clean cache unchanged",
+        "the clean cache was changed",
+        "write into the corrupted activation, and return that or a new tensor, never one from the clean cache",
+    ),
+    "patch_residual_component__bug": (
+        "Misspells a name.",
+        "patch_residual_component runs without an error",
+        "a result",
+        "NameError: name 'position' is not defined",
+        "it happened in line 4 of patch_residual_component: "
+        "corrupted_residual_component[:, position] = clean_cache[hook.name][:, position]",
+    ),
+    "patch_head_vector__wrong_axis": (
+        "Indexes the position axis.",
+        "patch_head_vector with head_index=0 patches head 0 of every prompt and nothing else",
+        "in head 0 the clean values: 0.9152 at prompt 0, pos 1, d_head 0; 0.3971 at prompt 0, pos 1, d_head 1; "
+        "0.8742 at prompt 0, pos 1, d_head 2",
+        "head 0 has clean values in some places only, and head 1, 2 changed; in head 0: 2.0142 at prompt 0, pos 1, "
+        "d_head 0; 2.3986 at prompt 0, pos 1, d_head 1; 2.8362 at prompt 0, pos 1, d_head 2 (56 of 70 entries differ)",
+        "the head axis is axis 2: write to index head_index of that axis, and to no other",
+    ),
+    "patch_attn_patterns__index_constant": (
+        "Always patches head 0.",
+        "patch_attn_patterns with head_index=1 patches head 1 of every prompt and nothing else",
+        "in head 1 the clean values: 0.0317 at prompt 0, pos_q 0, pos_k 0; 0.2081 at prompt 0, pos_q 0, pos_k 1; "
+        "0.9298 at prompt 0, pos_q 0, pos_k 2",
+        "head 1 was not changed, and head 0 changed; in head 1: 2.9702 at prompt 0, pos_q 0, pos_k 0; "
+        "2.4313 at prompt 0, pos_q 0, pos_k 1; 2.8882 at prompt 0, pos_q 0, pos_k 2 (70 of 70 entries differ)",
+        "the head axis is axis 1: write to index head_index of that axis, and to no other",
+    ),
+    "get_act_patch_resid_pre__late_binding": (
+        "Functions made in a loop are called after it, and all see the last position.",
+        unequal(RESID_PRE),
+        "-0.4091 at layer 0, pos 0; -0.7185 at layer 0, pos 1; -0.4091 at layer 0, pos 2",
+        "-0.8691 at layer 0, pos 0; -0.8691 at layer 0, pos 1; -0.8691 at layer 0, pos 2 (10 of 12 entries differ)",
+        f"every pos of a row has the same value: {BOUND_LATE.format('pos')}",
+    ),
+    "get_act_patch_resid_pre__partial_rows": (
+        "Leaves the last layer out.",
+        unequal(RESID_PRE),
+        "-0.4091 at layer 1, pos 0; -1.0667 at layer 1, pos 1; 0.1534 at layer 1, pos 2",
+        "0.0000 at layer 1, pos 0; 0.0000 at layer 1, pos 1; 0.0000 at layer 1, pos 2 (6 of 12 entries differ)",
+        "some entries were never filled in",
+    ),
+    "get_act_patch_resid_pre__metric_of_corrupted_run": (
+        "Runs without the hook.",
+        unequal(RESID_PRE),
+        "-0.7185 at layer 0, pos 1; -0.4670 at layer 0, pos 3; -0.8691 at layer 0, pos 5",
+        "-0.4091 at layer 0, pos 1; -0.4091 at layer 0, pos 3; -0.4091 at layer 0, pos 5 (8 of 12 entries differ)",
+        "no patch had any effect: pass (get_act_name(...), hook function) in fwd_hooks of run_with_hooks",
+    ),
+    "get_act_patch_resid_pre__global_shape": (
+        "Makes the table for 12 layers and 15 positions.",
+        f"{RESID_PRE} returns [layer pos], {ON_A_TINY_MODEL}",
+        "a tensor of shape [2, 6] and type torch.float32",
+        "a tensor of shape [12, 15] and type torch.float32",
+        "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions "
+        "by the corrupted tokens",
+    ),
+    "get_act_patch_resid_pre__calls_patching": (
+        "Lets transformer_lens.patching do the work, under another name.",
+        f"{RESID_PRE} does its own patching",
+        "runs of the model with your own hook function",
+        "it called a function of transformer_lens.patching",
+        "loop over the entries and call model.run_with_hooks for each",
+    ),
+    "get_act_patch_resid_pre__error_in_library": (
+        "Misspells a hook's name, which the library reports.",
+        f"{RESID_PRE} runs without an error",
+        "a result",
+        "KeyError: \"Hook name 'blocks.0.resid_pre' does not exist on this model.\"",
+        f"it happened in line 18 of {RESID_PRE}: "
+        'logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(f"blocks.{layer}.resid_pre", hook_fn)])',
+    ),
+    "get_act_patch_attn_head_out_all_pos__head_constant": (
+        "Patches head 0 in every column.",
+        unequal(HEAD_OUT),
+        "-0.3373 at layer 0, head 1; -1.4185 at layer 0, head 2; -0.3749 at layer 1, head 1",
+        "-0.9545 at layer 0, head 1; -0.9545 at layer 0, head 2; -2.3584 at layer 1, head 1 (4 of 6 entries differ)",
+        f"every head of a row has the same value: {BOUND_LATE.format('head')}",
+    ),
+    "get_act_patch_attn_head_out_all_pos__transposed": (
+        "Returns heads by layers.",
+        f"{HEAD_OUT} returns [layer head], {ON_A_TINY_MODEL}",
+        "a tensor of shape [2, 3] and type torch.float32",
+        "a tensor of shape [3, 2] and type torch.float32",
+        "the axes should be [layer head]",
+    ),
+    "get_act_patch_block_every__order": (
+        "attn_out and mlp_out have changed places.",
+        unequal("get_act_patch_block_every"),
+        "-1.1716 at attn_out, layer 0, pos 1; 0.1534 at attn_out, layer 0, pos 2; -0.1513 at attn_out, layer 0, pos 3",
+        "-1.0991 at attn_out, layer 0, pos 1; -0.0811 at attn_out, layer 0, pos 2; -0.7974 at attn_out, layer 0, pos 3 "
+        "(12 of 36 entries differ)",
+        "the order is resid_pre, attn_out, mlp_out, but where attn_out belongs stands mlp_out",
+    ),
+}
+
+# Answers with an error, and the learner's line that raised it, be it directly or through a library or our helpers.
+LINES = {
+    "patch_residual_component__bug": "corrupted_residual_component[:, position] = ",
+    "ioi_metric__bare_assertion": "assert logits is None",
+    "ioi_metric__error_in_given_helper": "return utils.logits_to_ave_logit_diff(answer_tokens, logits)",
+    "get_act_patch_resid_pre__error_in_library": 'fwd_hooks=[(f"blocks.{layer}.resid_pre", hook_fn)]',
+    "get_act_patch_resid_pre__error_in_metric": "results[layer, pos] = patching_metric(logits[:, -1])",
+}
+
+
+@pytest.fixture(scope="module")
+def notebook() -> dict[str, object]:
+    return notebook_variables()
+
+
+def message_on(slip: str, notebook: dict[str, object]) -> str | None:
+    return refusal(ANSWERS / f"wrong/{slip}.py", notebook, in_full=False)
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_message(slip, notebook):
+    what, checked, expected, actual, hint = SLIPS[slip]
+    assert headline(ANSWERS / f"wrong/{slip}.py") == what
+    assert message_on(slip, notebook) == (
+        f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("slip", "name"),
+    [
+        ("ioi_metric__stub", "ioi_metric"),
+        ("get_act_patch_block_every__stub", "get_act_patch_block_every"),
+        # The sweep is written; what is missing is the hook it calls.
+        ("get_act_patch_resid_pre__hook_stub", "patch_residual_component"),
+    ],
+)
+def test_message_on_an_exercise_not_begun(slip, name, notebook):
+    assert message_on(slip, notebook) == f"{name} is not implemented yet: fill in its cell, run it, and run this again."
+
+
+def test_twenty_six_slips_in_every_kind_of_exercise():
+    assert len(SLIPS) == 26
+    kinds = {exercise_of(ANSWERS / slip).split("_")[0] for slip in SLIPS}
+    assert kinds == {"ioi", "patch", "get"}
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "texts"),
+    [
+        (0.25, -0.25, ("0.2500", "-0.2500")),
+        (1.0, -1e-7, ("1.0000", "0.0000")),  # no -0.0000
+        (0.5, 0.500011, ("0.5", "0.500011")),  # four digits would show the same number twice
+        (0.0, -1e-7, ("0", "-1e-07")),
+        (1.0, float("nan"), ("1.0000", "nan")),
+    ],
+)
+def test_two_numbers_are_shown_in_as_few_digits_as_tell_them_apart(expected, actual, texts):
+    assert two_texts(expected, actual) == texts
+
+
+def test_the_first_entries_that_differ_are_shown():
+    expected, actual = torch.zeros(2, 2, 4), torch.zeros(2, 2, 4)
+    actual[1, 0, 3] = actual[1, 1] = 1.0
+    assert show(actual, expected, actual != expected, "component layer pos", ("z", "q")) == (
+        "0.0000 at q, layer 0, pos 3; 0.0000 at q, layer 1, pos 0; 0.0000 at q, layer 1, pos 1",
+        "1.0000 at q, layer 0, pos 3; 1.0000 at q, layer 1, pos 0; 1.0000 at q, layer 1, pos 1 "
+        "(5 of 16 entries differ)",
+    )
+
+
+@pytest.mark.parametrize("slip", LINES)
+def test_ipython_shows_the_learners_line_and_none_of_ours(slip, notebook):
+    answer = ANSWERS / f"wrong/{slip}.py"
+    name, shown = exercise_of(answer), io.StringIO()
+    shell = InteractiveShell()
+    shell.push(notebook)
+    with names_put_back(), redirect_stdout(shown), redirect_stderr(shown):
+        shell.run_cell("import tests")
+        shell.run_cell(answer.read_text(encoding="utf-8"))
+        result = shell.run_cell(f"tests.test_{name}({name})")
+    assert isinstance(result.error_in_exec, CheckFailed)
+    text = shown.getvalue()
+    assert text.count(LINES[slip]) == 1
+    assert len(text.splitlines()) == 4
+    assert [word for word in ("Traceback", ".py", "site-packages", "call_with", "raise ") if word in text] == []

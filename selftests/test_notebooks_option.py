@@ -1,0 +1,94 @@
+"""`pytest tests --notebooks FOLDER`, as a student runs it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selftests import REPOSITORY
+from tests.conftest import EXERCISES
+
+ONLY_HOOKS = "ioi_metric or patch_residual_component or patch_head_vector or patch_attn_patterns"
+
+
+def run_pytest(folder: Path | str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "tests", "--notebooks", str(folder), *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def copy_of_solutions(tmp_path: Path) -> Path:
+    """A student's folder, far from the repository, with a space in its name."""
+    folder = tmp_path / "my copy"
+    shutil.copytree(REPOSITORY / "solutions", folder)
+    return folder
+
+
+def edit(notebook: Path, old: str, new: str) -> None:
+    source = notebook.read_text(encoding="utf-8")
+    assert old in source
+    notebook.write_text(source.replace(old, new), encoding="utf-8")
+
+
+def test_exercises_are_reported_as_not_implemented_in_one_line_each() -> None:
+    finished = run_pytest("exercises")
+    lines = [line for line in finished.stdout.splitlines() if "is not implemented yet" in line]
+    assert sorted(line.split()[0] for line in lines) == sorted(EXERCISES)
+    assert f"{len(EXERCISES)} not implemented yet" in finished.stdout
+    assert "Traceback" not in finished.stdout
+    assert finished.returncode == 1
+
+
+def test_any_copy_of_the_solutions_passes(copy_of_solutions: Path) -> None:
+    finished = run_pytest(copy_of_solutions, "-k", ONLY_HOOKS)
+    assert finished.returncode == 0, finished.stdout
+    assert "4 passed" in finished.stdout
+
+
+def test_a_wrong_answer_is_reported_by_its_message_alone(copy_of_solutions: Path) -> None:
+    notebook = copy_of_solutions / "activation_patching" / "02_residual_stream.ipynb"
+    edit(notebook, "corrupted_residual_component[:, pos, :] = ", "corrupted_residual_component[:, pos:, :] = ")
+    finished = run_pytest(copy_of_solutions, "-k", "patch_residual_component")
+    assert "changed too" in finished.stdout or "RuntimeError" in finished.stdout
+    assert "tests/checking.py" not in finished.stdout
+    assert finished.returncode == 1
+
+
+def test_a_learners_own_helper_in_another_cell_is_found(copy_of_solutions: Path) -> None:
+    notebook = copy_of_solutions / "activation_patching" / "01_ioi_metric.ipynb"
+    edit(
+        notebook,
+        "logit_diff = utils.logits_to_ave_logit_diff(logits, answer_tokens)",
+        "logit_diff = my_helper(logits, answer_tokens)",
+    )
+    edit(
+        notebook,
+        "per_prompt = [\\n",
+        "def my_helper(*arguments):\\n    return utils.logits_to_ave_logit_diff(*arguments)\\n\\nper_prompt = [\\n",
+    )
+    finished = run_pytest(copy_of_solutions, "-k", "ioi_metric")
+    assert finished.returncode == 0, finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "There is no notebook in"),
+        (lambda folder: (folder / "01.ipynb").write_text("no JSON"), "cannot be read as a notebook"),
+    ],
+    ids=["empty folder", "not a notebook"],
+)
+def test_a_folder_that_cannot_be_used_gets_one_sentence(tmp_path: Path, prepare, message: str) -> None:
+    prepare(tmp_path)
+    finished = run_pytest(tmp_path, "-k", "ioi_metric")
+    assert message in finished.stdout
+    assert "Traceback" not in finished.stdout
+    assert finished.returncode == 1

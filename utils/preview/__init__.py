@@ -1,1 +1,0 @@
-"""The workbook as a small site that needs no network: `python -m utils.preview`."""
