@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 from transformer_lens.model_bridge import TransformerBridge
@@ -29,17 +30,11 @@ from transformer_lens.model_bridge import TransformerBridge
 from bench.cells import evenly_spread_cells, patched_cells
 from utils import IOIData, load_ioi, load_model, make_ioi_metric, sweeps
 from utils.models import DEFAULT_THREADS, IOI_MINI_FOLDER
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.references import TOLERANCE
+from utils.sweep_specs import PUBLISHED_SWEEPS
 from utils.sweeps.arithmetic import linear
 
 RESULTS = Path(__file__).parent / "results.md"
-SWEEPS = {
-    "resid_pre": ("resid_pre",),
-    "block_every": BLOCK_COMPONENTS,
-    "attn_head_out_all_pos": ("z",),
-    "attn_head_all_pos_every": HEAD_COMPONENTS,
-    "attn_head_by_pos_every": HEAD_COMPONENTS,
-}
 MOST_SLOW_RUNS = {"ioi-mini": 720, "gpt2-small's size": 180}
 GIGA, MIB = 1e9, 2**20
 
@@ -54,8 +49,8 @@ class Row:
     slow_seconds: float
     """Scaled up from `slow_runs` to `runs`."""
     fast_seconds: float
-    fast_seconds_with_named_tokens: float
-    """With a metric that names the tokens it reads, as `utils.make_ioi_metric` can."""
+    fast_seconds_with_tokens_read: float
+    """With `tokens_read`, the tokens whose logits the metric reads."""
     slow_flop: float
     fast_flop: float
     peak_bytes: int | None
@@ -67,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure what the command line asks for and write the results file."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MOST_SLOW_RUNS, default=list(MOST_SLOW_RUNS))
-    parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
+    parser.add_argument("--sweeps", nargs="+", choices=PUBLISHED_SWEEPS, default=list(PUBLISHED_SWEEPS))
     parser.add_argument("--slow-runs", type=int, help="run at most so many patched runs of transformer_lens.patching")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the file to write")
     options = parser.parse_args(arguments)
@@ -87,19 +82,11 @@ def compare(model_name: str, folder: Path, names: list[str], most_slow_runs: int
     _, clean_cache = model.run_with_cache(data.tokens)
     ioi_metric = make_ioi_metric(model, data)
 
-    # Without an attribute that names the tokens it reads: as fast as any metric.
-    def metric(logits: Tensor) -> Tensor:
-        return ioi_metric(logits)
-
-    def metric_with_named_tokens(logits: Tensor) -> Tensor:
-        return ioi_metric(logits)
-
-    metric_with_named_tokens.tokens_read = data.answer_tokens
     arguments = (model, data.corrupted_tokens, clean_cache)
     rows = []
     for name in names:
         print(f"{model_name}: {name} ...", flush=True)
-        rows.append(measure(name, arguments, metric, metric_with_named_tokens, most_slow_runs))
+        rows.append(measure(name, arguments, ioi_metric, data.answer_tokens, most_slow_runs))
     return table(model_name, rows) + peer_line(folder, model, data)
 
 
@@ -114,12 +101,11 @@ def save_random_gpt2(folder: Path) -> Path:
 
 
 def measure(
-    name: str, arguments: tuple, metric: Callable, metric_with_named_tokens: Callable, most_slow_runs: int
+    name: str, arguments: tuple, metric: Callable, tokens_read: Int[Tensor, "batch 2"], most_slow_runs: int
 ) -> Row:
     """Run one sweep on both sides; `arguments` are the model, the corrupted tokens and the clean cache."""
-    sweep = partial(getattr(sweeps, f"get_act_patch_{name}"), *arguments, progress=False)
-    fast = partial(sweep, patching_metric=metric)
-    result, peak_bytes = with_peak_memory(fast)
+    sweep = partial(getattr(sweeps, PUBLISHED_SWEEPS[name].name), *arguments, metric, progress=False)
+    result, peak_bytes = with_peak_memory(sweep)
     found, expected, seconds = run_slow_side(name, result, arguments, metric, most_slow_runs)
     model, corrupted_tokens, _ = arguments
     return Row(
@@ -127,13 +113,13 @@ def measure(
         runs=result.numel(),
         slow_runs=len(expected),
         slow_seconds=seconds * result.numel() / len(expected),
-        fast_seconds=median_seconds(fast),
-        fast_seconds_with_named_tokens=median_seconds(partial(sweep, patching_metric=metric_with_named_tokens)),
+        fast_seconds=median_seconds(sweep),
+        fast_seconds_with_tokens_read=median_seconds(partial(sweep, tokens_read=tokens_read)),
         slow_flop=count_flop(partial(model, corrupted_tokens)) * result.numel(),
-        fast_flop=count_flop(fast),
+        fast_flop=count_flop(sweep),
         peak_bytes=peak_bytes,
         largest_difference=(found - expected).abs().max().item(),
-        agrees=torch.allclose(found, expected, rtol=1.3e-6, atol=1e-5),
+        agrees=torch.allclose(found, expected, **TOLERANCE),
     )
 
 
@@ -141,9 +127,10 @@ def run_slow_side(
     name: str, result: Tensor, arguments: tuple, metric: Callable, most_runs: int
 ) -> tuple[Tensor, Tensor, float]:
     """The result's values in some cells, what transformer_lens.patching says there, and its seconds."""
-    maps = result if len(SWEEPS[name]) > 1 else result.unsqueeze(0)
+    spec = PUBLISHED_SWEEPS[name]
+    maps = result if spec.has_component_axis else result.unsqueeze(0)
     found, expected, seconds = [], [], 0.0
-    for component, map_ in zip(SWEEPS[name], maps, strict=True):
+    for component, map_ in zip(spec.components, maps, strict=True):
         cells = evenly_spread_cells(map_, most_runs // len(maps))
         started = time.perf_counter()
         expected.append(patched_cells(component, cells, *arguments, metric))
@@ -228,13 +215,13 @@ def table(model_name: str, rows: list[Row]) -> str:
         f"8 prompts of 15 tokens. Threads: {torch.get_num_threads()} for transformer_lens.patching, as load_model sets "
         f"them, and {DEFAULT_THREADS} for utils.sweeps.\n",
         "| sweep | patched runs | transformer_lens.patching | utils.sweeps | times faster | runs/s | GFLOP/s "
-        "| TFLOP | memory above the model | tokens named | largest difference |",
+        "| TFLOP | memory above the model | tokens read | largest difference |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [_line(row, peak) for row in rows]
     runs, slow, fast, named = (
         sum(getattr(row, name) for row in rows)
-        for name in ("runs", "slow_seconds", "fast_seconds", "fast_seconds_with_named_tokens")
+        for name in ("runs", "slow_seconds", "fast_seconds", "fast_seconds_with_tokens_read")
     )
     lines.append(
         f"| all | {runs:,} | {slow:.1f} s | {fast:.2f} s | **{slow / fast:.0f}** | {runs / fast:.0f} | | "
@@ -247,7 +234,7 @@ def table(model_name: str, rows: list[Row]) -> str:
         f"A matrix product of the MLP's size reaches {peak / GIGA:.0f} GFLOP/s here; transformer_lens.patching reaches "
         f"{sum(row.slow_flop for row in rows) / slow / GIGA:.0f}. At equal efficiency the whole set would be "
         f"{limit:.0f} times faster.",
-        '"tokens named" is the time with a metric whose `tokens_read` says which logits it needs.',
+        '"tokens read" is the time with the argument `tokens_read`, which names the logits that the metric reads.',
     ]
     if scaled:
         parts = ", ".join(f"{row.sweep} {row.slow_runs} of {row.runs:,} runs" for row in scaled)
@@ -264,7 +251,7 @@ def _line(row: Row, peak: float) -> str:
         f"| {row.fast_seconds:.2f} s | **{row.slow_seconds / row.fast_seconds:.0f}** "
         f"| {row.runs / row.fast_seconds:.0f} | {rate / GIGA:.0f} ({rate / peak:.0%} of peak) "
         f"| {row.fast_flop / 1e12:.2f} of {row.slow_flop / 1e12:.1f} | {memory} "
-        f"| {row.fast_seconds_with_named_tokens:.2f} s | {row.largest_difference:.1e}{verdict} |"
+        f"| {row.fast_seconds_with_tokens_read:.2f} s | {row.largest_difference:.1e}{verdict} |"
     )
 
 

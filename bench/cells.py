@@ -10,7 +10,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache, patching
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS
 from utils.sweeps import Metric
 
 

@@ -17,19 +17,22 @@ import tests
 import utils
 from tests.checks.checking import CheckFailed, exercise_check
 from tests.checks.sweeps import check_sweep_on_tiny_models
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.sweep_specs import SWEEPS
 
 ANSWERS = Path(__file__).parent / "answers"
 RIGHT, WRONG = sorted(ANSWERS.glob("right/*.py")), sorted(ANSWERS.glob("wrong/*.py"))
-SWEEPS = {
-    "get_act_patch_resid_pre": ("layer pos",),
-    "get_act_patch_block_every": ("component layer pos", BLOCK_COMPONENTS),
-    "get_act_patch_attn_head_out_all_pos": ("layer head",),
-    "get_act_patch_attn_head_all_pos_every": ("component layer head", HEAD_COMPONENTS),
+EXERCISE_SWEEPS = {
+    name: SWEEPS[name]
+    for name in (
+        "get_act_patch_resid_pre",
+        "get_act_patch_block_every",
+        "get_act_patch_attn_head_out_all_pos",
+        "get_act_patch_attn_head_all_pos_every",
+    )
 }
 HOOKS = ("patch_residual_component", "patch_head_vector", "patch_attn_patterns")
 FAST = ("run_from_layer", "get_act_patch_resid_pre_fast")
-EXERCISES = ["ioi_metric", *HOOKS, *SWEEPS, *FAST]
+EXERCISES = ["ioi_metric", *HOOKS, *EXERCISE_SWEEPS, *FAST]
 """The functions a learner writes. What notebook 05 asks for is data, and has tests of its own."""
 
 REBOUND = ("tests", "utils", "torch.testing", "transformer_lens")
@@ -77,11 +80,11 @@ def read_answer(answer: Path, notebook: dict[str, object]) -> object:
 
 def check_of(name: str, in_full: bool = True) -> Callable:
     """The exercise's check, or of a sweep's check the part that runs on tiny models."""
-    if in_full or name not in SWEEPS:
+    if in_full or name not in EXERCISE_SWEEPS:
         return getattr(tests, f"test_{name}")
 
     def on_tiny_models(function: Callable) -> None:
-        check_sweep_on_tiny_models(function, name, *SWEEPS[name])
+        check_sweep_on_tiny_models(function, EXERCISE_SWEEPS[name])
 
     on_tiny_models.__name__ = name
     return exercise_check(on_tiny_models)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import utils
-from selftests.answer_bank import RIGHT, SWEEPS, WRONG, expected_words, notebook_variables, refusal
+from selftests.answer_bank import EXERCISE_SWEEPS, RIGHT, WRONG, expected_words, notebook_variables, refusal
 from selftests.bank_grading import CELLS, differences_from_make_grade, grade, scored_exercises, submissions
 
 
@@ -30,7 +30,7 @@ def on_the_checks() -> list[str]:
     notebook = notebook_variables()
     print("Computing what transformer_lens.patching gives ...", flush=True)
     with contextlib.redirect_stdout(io.StringIO()):
-        for name in SWEEPS:  # before any answer can touch the functions that compute it
+        for name in EXERCISE_SWEEPS:  # before any answer can touch the functions that compute it
             utils.reference_sweep(name, notebook["model"], notebook["data"])
     messages = {answer: refusal(answer, notebook, in_full=answer in WRONG) for answer in [*RIGHT, *WRONG]}
     refused = [f"{answer.stem} is refused: {messages[answer]}" for answer in RIGHT if messages[answer]]

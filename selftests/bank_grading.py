@@ -17,7 +17,7 @@ import nbformat
 from nbgrader.utils import is_grade
 
 from grading.demo import demo_class as demo
-from selftests.answer_bank import ANSWERS, EXERCISES, RIGHT, SWEEPS, exercise_of
+from selftests.answer_bank import ANSWERS, EXERCISE_SWEEPS, EXERCISES, RIGHT, exercise_of
 
 CELLS = sorted(ANSWERS.glob("cells/*.ipy"))
 NOTEBOOK_OF = {name: notebook for notebook in demo.GRADED for name in demo.right_answers(notebook) if name in EXERCISES}
@@ -105,9 +105,9 @@ def scored_exercises(submission: Submission) -> list[str]:
 def solutions_apart(notebook: str) -> dict[str, str]:
     """The solutions' cells. Each sweep brings the hooks it uses: a wrong one in the cell above must not cost twice."""
     cells = demo.right_answers(notebook)
-    hooks = [source for name, source in cells.items() if name not in SWEEPS]
+    hooks = [source for name, source in cells.items() if name not in EXERCISE_SWEEPS]
     return {
-        name: "\n\n\n".join([*hooks, source]) if name in SWEEPS else source
+        name: "\n\n\n".join([*hooks, source]) if name in EXERCISE_SWEEPS else source
         for name, source in cells.items()
         if name not in BONUS
     }

@@ -9,7 +9,7 @@ Each claim is tested on gpt2-small's published numbers, where there are such, an
 
 from dataclasses import dataclass
 
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS
 
 S2, END = 10, 14
 LAYERS = range(12)

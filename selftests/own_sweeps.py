@@ -4,19 +4,13 @@ import pytest
 import torch
 from transformer_lens.utilities import get_act_name
 
-from selftests.answer_bank import SWEEPS
 from tests.checks.checking import CheckFailed
+from utils.sweep_specs import SWEEPS
 
 RESID_PRE = "get_act_patch_resid_pre"
 HEAD_OUT = "get_act_patch_attn_head_out_all_pos"
 BLOCK_EVERY = "get_act_patch_block_every"
 HEAD_EVERY = "get_act_patch_attn_head_all_pos_every"
-COMPONENTS = {
-    RESID_PRE: ("resid_pre",),
-    HEAD_OUT: ("z",),
-    BLOCK_EVERY: SWEEPS[BLOCK_EVERY][1],
-    HEAD_EVERY: SWEEPS[HEAD_EVERY][1],
-}
 
 
 def refusal(check, answer) -> str:
@@ -32,14 +26,14 @@ def patch_slice(x, clean, component, index, axis):
 
 def sweep_with(name, patch=patch_slice, order=None):
     """A sweep written without `transformer_lens.patching`; `patch` and `order` put mistakes into it."""
-    components = COMPONENTS[name]
+    spec = SWEEPS[name]
+    components = spec.components
 
     def sweep(model, corrupted_tokens, clean_cache, patching_metric):
-        over_positions = SWEEPS[name][0].endswith("pos")
-        indices = corrupted_tokens.shape[1] if over_positions else model.cfg.n_heads
+        indices = corrupted_tokens.shape[1] if spec.by_position else model.cfg.n_heads
         results = torch.zeros(len(components), model.cfg.n_layers, indices)
         for number, component in enumerate(order or components):
-            axis = 1 if over_positions or component == "pattern" else 2
+            axis = 1 if spec.by_position or component == "pattern" else 2
             for layer in range(model.cfg.n_layers):
                 for index in range(indices):
 

@@ -16,9 +16,9 @@ import tests
 import utils
 from selftests.answer_bank import (
     ANSWERS,
+    EXERCISE_SWEEPS,
     EXERCISES,
     RIGHT,
-    SWEEPS,
     WRONG,
     check_of,
     exercise_of,
@@ -28,9 +28,9 @@ from selftests.answer_bank import (
     notebook_variables,
     read_answer,
 )
+from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import CheckFailed, changed_tensors, describe, exercise_check
 from tests.checks.guards import hooks_on
-from tests.checks.tiny_models import VOCABULARY, TinyCase, one_thread, tiny_cases
 from tests.hidden import SEED
 from utils import progress
 
@@ -127,13 +127,13 @@ def test_names_that_an_answer_rebinds_are_put_back():
     assert after == before
 
 
-def moves(name: str, case: TinyCase) -> torch.Tensor:
+def moves(name: str, case: SweepCase) -> torch.Tensor:
     """By how much each patched run of a sweep moves the metric."""
     sweep = getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
     return (sweep - case.patching_metric(case.model(case.corrupted_tokens))).abs()
 
 
-def reads_positions(case: TinyCase) -> torch.Tensor:
+def reads_positions(case: SweepCase) -> torch.Tensor:
     """Which positions' logits the metric reads."""
     logits = torch.zeros(*case.corrupted_tokens.shape, VOCABULARY)
     logits.requires_grad_()
@@ -142,10 +142,10 @@ def reads_positions(case: TinyCase) -> torch.Tensor:
     return read.ne(0).any(dim=2).any(dim=0)
 
 
-def can_move(name: str, case: TinyCase) -> torch.Tensor:
+def can_move(name: str, case: SweepCase) -> torch.Tensor:
     """Where a patch has a causal path from a changed token, and a path on to the logits that the metric reads."""
     layers, positions = case.model.cfg.n_layers, case.corrupted_tokens.shape[1]
-    if "pos" not in SWEEPS[name][0].split():
+    if not EXERCISE_SWEEPS[name].by_position:
         return torch.ones(()).bool()
     resid_pre = torch.arange(positions).expand(layers, -1) >= 1
     resid_pre = resid_pre.clone()
@@ -156,7 +156,7 @@ def can_move(name: str, case: TinyCase) -> torch.Tensor:
     return resid_pre if name == "get_act_patch_resid_pre" else torch.stack([resid_pre, output, output])
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", EXERCISE_SWEEPS)
 @pytest.mark.parametrize(("seed", "least"), [(0, 1e-3), (SEED, 1e-3)])
 def test_each_patch_moves_a_tiny_models_metric_by_far_more_than_the_tolerance(name, seed, least):
     for case in tiny_cases(seed):

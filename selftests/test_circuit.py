@@ -21,7 +21,8 @@ from utils.circuit import (
     measure_evidence,
     read_circuit,
 )
-from utils.published import HEAD_COMPONENTS, published_results
+from utils.published import published_results
+from utils.sweep_specs import HEAD_COMPONENTS
 
 PUBLISHED = published_circuit()
 ALL_HEADS = [(layer, head) for layer in range(12) for head in range(12)]

@@ -39,7 +39,8 @@ from utils import (
     topk_of_Nd_tensor,
 )
 from utils.circuit import head_attribution
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS, published_map_by_position
+from utils.published import published_map_by_position
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,8 @@ def test_attention_claim_holds_on_ioi_mini(claim: AttentionClaim, ioi_mini, ioi_
 def test_position_claim_holds_in_the_published_numbers(claim: PositionClaim, published_maps: dict) -> None:
     by_position = published_map_by_position("z")
     for head in claim.heads:
-        assert by_position[head][claim.position] >= claim.least * published_maps["z"][head], head
+        layer, index = head
+        assert by_position[layer, claim.position, index] >= claim.least * published_maps["z"][head], head
 
 
 @pytest.mark.parametrize("claim", POSITION_CLAIMS, ids=lambda claim: claim.tag)

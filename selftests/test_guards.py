@@ -1,8 +1,7 @@
 """What the checks notice of the way to a result: for each kind of conduct, a right result that is refused for it."""
 
-import cProfile
+import contextlib
 import functools
-import importlib.util
 import sys
 import threading
 import types
@@ -15,8 +14,10 @@ import tests
 import utils
 from selftests.answer_bank import check_of
 from selftests.own_sweeps import HEAD_OUT, nothing, refusal, sweep_with
-from tests.checks import guards, hooks, sweeps
-from tests.checks.tiny_models import tiny_cases
+from tests.checks import cases, guards, hooks, sweeps
+from tests.checks.cases import tiny_cases
+from utils.sweep_specs import SWEEPS
+from utils.sweeps import arithmetic
 
 
 def right_then(after):
@@ -74,10 +75,10 @@ def blots_out(z, hook):
 
 def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_runs_of_a_check():
     case = next(tiny_cases())
-    expected = sweeps._reference(HEAD_OUT, case)
+    expected = sweeps._reference(SWEEPS[HEAD_OUT], case)
     case.model.add_perma_hook("blocks.0.attn.hook_z", blots_out)
-    assert not torch.equal(sweeps._reference(HEAD_OUT, case), expected)
-    assert torch.equal(sweeps._call_sweep(sweep_with(HEAD_OUT), HEAD_OUT, case), expected)
+    assert not torch.equal(sweeps._reference(SWEEPS[HEAD_OUT], case), expected)
+    assert torch.equal(sweeps._call_sweep(sweep_with(HEAD_OUT), SWEEPS[HEAD_OUT], case), expected)
 
 
 def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_numbers(monkeypatch):
@@ -85,20 +86,20 @@ def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_num
     clean_cache = case.model.run_with_cache(case.corrupted_tokens)[1]
     case.model.add_perma_hook("blocks.0.attn.hook_z", blots_out)
     data = types.SimpleNamespace(tokens=case.corrupted_tokens, corrupted_tokens=case.corrupted_tokens)
-    hooks, cases = [], []
+    monkeypatch.setattr(cases, "make_ioi_metric", lambda model, data: case.patching_metric)
+    hooks, compared = [], []
     for name, function in {
         "model_in_use": lambda: case.model,
         "load_ioi": lambda model: data,
-        "make_ioi_metric": lambda model, data: case.patching_metric,
         "check_sweep_on_tiny_models": lambda *args, **options: None,
         "reference_sweep": lambda name, model, data: hooks.append(guards.hooks_on(model)) or torch.zeros(2, 3),
-        "known_ends": lambda name, model, data: None,
-        "_compare": lambda *args: cases.append(args[4]),
+        "cached_suffixes": lambda name, model, data: None,
+        "_compare": lambda *args: compared.append(args[2]),
     }.items():
         monkeypatch.setattr(sweeps, name, function)
-    sweeps.check_sweep(no_change, HEAD_OUT, "layer head")
+    sweeps.check_sweep(no_change, SWEEPS[HEAD_OUT])
     assert hooks == [[]]
-    assert torch.equal(cases[0].clean_cache["z", 1], clean_cache["z", 1])
+    assert torch.equal(compared[0].clean_cache["z", 1], clean_cache["z", 1])
 
 
 @pytest.mark.parametrize("where", ["sweep", "metric"])
@@ -116,7 +117,7 @@ def test_an_error_in_sweep_or_metric_leaves_no_hook(where):
 
     metric = failing if where == "metric" else case.patching_metric
     case = type(case)(case.model, case.corrupted_tokens, case.clean_cache, metric)
-    message = refusal(lambda answer: sweeps._call_sweep(answer, HEAD_OUT, case), sweep)
+    message = refusal(lambda answer: sweeps._call_sweep(answer, SWEEPS[HEAD_OUT], case), sweep)
     assert "ZeroDivisionError" in message
     assert all_hooks(case.model) == own
 
@@ -137,7 +138,7 @@ WAYS_TO_RUN = {
 @pytest.mark.parametrize("what", WAYS_TO_RUN)
 def test_another_mode_or_forward_left_behind_is_refused_and_undone(what):
     model = next(tiny_cases()).model
-    with guards.ways_to_run_kept(model) as changed:
+    with guards.modes_and_forwards_restored(model) as changed:
         WAYS_TO_RUN[what](model)
     assert changed[0].startswith(what)
     assert not any(module.training or "forward" in vars(module) for module in model.modules())
@@ -151,10 +152,10 @@ def test_a_forward_that_a_module_had_of_its_own_is_put_back():
     module = next(module for module in model.modules() if type(module) is torch.nn.LayerNorm)
     replaces_forward(module)
     own = module.forward
-    with guards.ways_to_run_kept(model) as changed:
+    with guards.modes_and_forwards_restored(model) as changed:
         pass
     assert not changed
-    with guards.ways_to_run_kept(model) as changed:
+    with guards.modes_and_forwards_restored(model) as changed:
         del module.forward
     assert len(changed) == 1 and changed[0].endswith(" has another forward")
     assert module.forward is own
@@ -166,7 +167,7 @@ def test_of_a_hook_points_names_the_one_that_learners_know_is_shown():
     model.add_hook("blocks.1.attn.o.hook_in", no_change)
     model.add_hook("blocks.1.ln1.hook_in", no_change)  # has one name only
     assert guards.hooks_on(model) == ["blocks.0.hook_resid_pre", "blocks.1.attn.hook_z", "blocks.1.ln1.hook_in"]
-    assert guards.known_name(model, "embed.weight") == "embed.weight"
+    assert guards.familiar_name(model, "embed.weight") == "embed.weight"
 
 
 def first_weight(model):
@@ -262,22 +263,10 @@ def test_a_reference_rebound_before_the_check_does_not_decide_its_first_case(mon
     assert "with 2 layers" in refusal(check_of(HEAD_OUT, in_full=False), wrong_on_two_layers)
 
 
-def a_second_copy():
-    spec = importlib.util.spec_from_file_location("a_copy", patching.__file__)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["a_copy"] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules["a_copy"]
-    return module
-
-
-BORROWED = {
+FORBIDDEN = {
     "attribute": lambda: getattr(patching, HEAD_OUT),
     "module table": lambda: vars(sys.modules["transformer_lens.patching"])[HEAD_OUT],
     "partial": lambda: functools.partial(getattr(patching, HEAD_OUT)),
-    "a copy of the module": lambda: getattr(a_second_copy(), HEAD_OUT),
     "generic": lambda: functools.partial(
         patching.generic_activation_patch,
         patch_setter=patching.layer_head_vector_patch_setter,
@@ -287,9 +276,9 @@ BORROWED = {
 }
 
 
-@pytest.mark.parametrize("how", BORROWED)
-def test_the_reference_is_noticed_whatever_it_is_called_by(how, monkeypatch):
-    theirs = BORROWED[how]()
+@pytest.mark.parametrize("how", FORBIDDEN)
+def test_the_reference_is_refused_by_whatever_name_it_is_called(how, monkeypatch):
+    theirs = FORBIDDEN[how]()
 
     def quiet(model, corrupted_tokens, clean_cache, patching_metric):
         # Neither the module's progress bar nor the metric gives it away.
@@ -305,80 +294,69 @@ def test_the_reference_is_noticed_whatever_it_is_called_by(how, monkeypatch):
 
     message = refusal(check_of(HEAD_OUT, in_full=False), quiet)
     assert "it called a function of transformer_lens.patching" in message
-    assert sys.getprofile() is None
+    assert not is_stubbed()
 
 
-def in_a_thread(function, *args):
-    results = []
-    thread = threading.Thread(target=lambda: results.append(function(*args)))
-    thread.start()
-    thread.join()
-    return results[0]
+def is_stubbed() -> bool:
+    return any(function.__code__ is guards._record_and_raise.__code__ for function in guards._FORBIDDEN_FUNCTIONS)
 
 
-@pytest.mark.parametrize("theirs", [True, False])
-def test_calls_in_a_thread_are_followed(theirs):
-    with guards.calls_followed() as calls:
-        in_a_thread(utils.references.cache_folder if theirs else utils.position_labels, *([] if theirs else [["a"]]))
-    assert calls.borrowed_from == ({"utils.references"} if theirs else set())
-    assert calls.followed
-    assert threading.getprofile() is None
+FUNCTIONS = {
+    "transformer_lens.patching": lambda: patching.layer_pos_patch_setter(torch.zeros(1), [0, 0], torch.zeros(1)),
+    "utils.references": utils.references.cache_folder,
+    "utils.sweeps": lambda: arithmetic.layer_norm(torch.zeros(1), None, 0.0),
+    "utils.sweeps (a method)": lambda: arithmetic.Block(None, 0),
+}
 
 
-def switched_off_for_a_while():
-    profile = sys.getprofile()
-    sys.setprofile(None)
-    sys.setprofile(profile)
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_a_call_is_recorded_and_stopped_and_the_function_restored(what):
+    with pytest.raises(guards.ForbiddenCall), guards.forbidden_calls() as called:
+        FUNCTIONS[what]()
+    assert called == {what.split(" ")[0]}
+    assert not is_stubbed()
 
 
-def not_followed():
-    following = guards.PausedFollowing()
-    following.pause()
-    following.resume()
+def test_other_functions_are_allowed():
+    with guards.forbidden_calls() as called:
+        assert utils.position_labels(["a"]) == ["a 0"]
+    assert called == set()
 
 
-def profiled():
-    cProfile.Profile().runcall(no_change)
+def test_a_call_is_refused_also_where_its_error_is_caught():
+    def sweep(*args):
+        with contextlib.suppress(BaseException):
+            getattr(patching, HEAD_OUT)(*args)
+        return sweep_with(HEAD_OUT)(*args)
+
+    assert "it called a function of transformer_lens.patching" in refusal(check_of(HEAD_OUT, in_full=False), sweep)
 
 
-@pytest.mark.parametrize(
-    "loses_sight",
-    [
-        switched_off_for_a_while,
-        not_followed,
-        lambda: sys.setprofile(None),
-        lambda: threading.setprofile(None),
-        profiled,
-    ],
-)
-def test_a_check_says_when_it_cannot_follow(loses_sight):
-    with guards.calls_followed() as calls:
-        loses_sight()
-    assert not calls.followed
-    assert sys.getprofile() is None and threading.getprofile() is None
-    message = refusal(check_of(HEAD_OUT, in_full=False), right_then(lambda model: loses_sight()))
-    assert "the check could not follow" in message
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_call_in_a_thread_is_refused():
+    def sweep(*args):
+        thread = threading.Thread(target=getattr(patching, HEAD_OUT), args=args)
+        thread.start()
+        thread.join()
+        return sweep_with(HEAD_OUT)(*args)
+
+    assert "it called a function of transformer_lens.patching" in refusal(check_of(HEAD_OUT, in_full=False), sweep)
 
 
-def test_the_workbooks_own_results_cannot_be_borrowed_either():
+def test_a_call_in_a_hook_of_a_memoized_run_is_refused():
+    def patch(x, clean, component, index, axis):
+        return patching.layer_head_vector_patch_setter(x, [0, index], clean)
+
+    message = refusal(check_of(HEAD_OUT, in_full=False), sweep_with(HEAD_OUT, patch))
+    assert "it called a function of transformer_lens.patching" in message
+
+
+def test_the_workbooks_own_results_are_forbidden_too():
     def sweep(model, corrupted_tokens, clean_cache, patching_metric):
         utils.references.cache_folder()
         return sweep_with(HEAD_OUT)(model, corrupted_tokens, clean_cache, patching_metric)
 
     assert "it called a function of utils.references" in refusal(check_of(HEAD_OUT, in_full=False), sweep)
-    assert "utils.sweeps" in guards.BORROWED_FROM.values()
-
-
-def test_a_check_gives_a_profiler_back():
-    def profiler(*args):
-        return None
-
-    sys.setprofile(profiler)
-    try:
-        refusal(tests.test_ioi_metric, no_change)
-        assert sys.getprofile() is profiler
-    finally:
-        sys.setprofile(None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 import tests
 import utils
-from selftests.answer_bank import SWEEPS
+from selftests.answer_bank import EXERCISE_SWEEPS
 from selftests.own_sweeps import (
     BLOCK_EVERY,
     HEAD_EVERY,
@@ -50,21 +50,21 @@ def test_a_mistake_that_the_reference_shares_is_refused(name, patch, order, word
     monkeypatch.setattr(
         sweeps,
         "_reference",
-        lambda name, case: wrong(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric),
+        lambda spec, case: wrong(**case.arguments),
     )
 
     def check(answer):
-        sweeps.check_sweep_on_tiny_models(answer, name, *SWEEPS[name])
+        sweeps.check_sweep_on_tiny_models(answer, EXERCISE_SWEEPS[name])
 
     message = refusal(check, wrong)
     assert words in message
     assert [line.split(":")[0].strip() for line in message.splitlines()[1:]] == ["expected", "actual", "hint"]
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", EXERCISE_SWEEPS)
 @pytest.mark.parametrize("seed", [0, tests.hidden.SEED])
 def test_no_seed_refuses_a_right_sweep(name, seed):
-    sweeps.check_sweep_on_tiny_models(sweep_with(name), name, *SWEEPS[name], seed=seed)
+    sweeps.check_sweep_on_tiny_models(sweep_with(name), EXERCISE_SWEEPS[name], seed)
 
 
 def of_differences(combine):

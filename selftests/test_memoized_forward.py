@@ -1,22 +1,19 @@
-"""Blocks that remember: the same numbers as ever, bit by bit, whatever is done to the model, in fewer computations."""
+"""Memoized forward passes: the same numbers, bit for bit, whatever is done to the model, in fewer computations."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch.testing import assert_close
-from transformer_lens import patching
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import bridge_core
 
-from selftests.test_sweeps import keep_model_in_use, make_case, slow, tiny_gpt2  # noqa: F401  two are fixtures
-from tests.checks.guards import PausedFollowing, calls_followed
-from tests.checks.tiny_models import TinyCase, tiny_cases
-from utils.memoized_forward.blocks import blocks_remembered
-from utils.memoized_forward.hook_names import hook_names_remembered
-from utils.memoized_forward.suffix_cache import KnownEnds
+from selftests.random_gpt2 import make_case, slow
+from tests.checks.cases import SweepCase, tiny_cases
+from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward.hook_names import cached_hook_names
+from utils.memoized_forward.suffix_cache import SuffixCache
 
 SWEEPS = [
     "get_act_patch_resid_pre",
@@ -28,13 +25,13 @@ SWEEPS = [
 
 
 @pytest.fixture(scope="module")
-def gpt2_case(tiny_gpt2) -> TinyCase:  # noqa: F811
+def gpt2_case(tiny_gpt2) -> SweepCase:
     """A model of the library, as gpt2-small is, on prompts that differ at one position."""
     return make_case(tiny_gpt2)
 
 
 @pytest.fixture(params=["gpt2", "native"])
-def case(request, gpt2_case, monkeypatch) -> TinyCase:
+def case(request, gpt2_case, monkeypatch) -> SweepCase:
     if request.param == "native":
         return next(tiny_cases())
     # Where the library keeps keys and values, they lie elsewhere in memory, and the last bit of a sum may be another.
@@ -56,7 +53,7 @@ def computed(case, monkeypatch) -> list[int]:
     return layers
 
 
-def run(case: TinyCase, name: str | None = None, hook: Callable | None = None) -> torch.Tensor:
+def run(case: SweepCase, name: str | None = None, hook: Callable | None = None) -> torch.Tensor:
     """The logits of the corrupted prompts, with one hook at most."""
     return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=[(name, hook)] if name else [])
 
@@ -66,25 +63,25 @@ def zeros(activation, hook):
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_a_sweep_gives_the_same_bits(name, case):
+def test_a_memoized_sweep_equals_the_plain_one_bit_for_bit(name, case):
     expected = slow(name, case)
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         assert torch.equal(slow(name, case), expected)
     assert torch.equal(slow(name, case), expected)
 
 
-def test_the_library_keeps_no_keys_and_values_meanwhile(gpt2_case):
+def test_the_library_caches_no_keys_and_values_while_memoizing(gpt2_case):
     config = gpt2_case.model.original_model.config
     expected = slow(SWEEPS[1], gpt2_case)
-    with blocks_remembered(gpt2_case.model):
+    with memoized_forward(gpt2_case.model):
         assert config.use_cache is False
         assert_close(slow(SWEEPS[1], gpt2_case), expected)
     assert config.use_cache is True
 
 
-def test_only_what_changes_is_computed(case, computed):
+def test_only_blocks_with_new_inputs_are_computed(case, computed):
     last = case.model.cfg.n_layers - 1
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case)
         run(case)
         assert computed == list(range(last + 1))
@@ -99,9 +96,9 @@ def test_only_what_changes_is_computed(case, computed):
         assert computed == []
 
 
-def test_nothing_is_left_on_the_model(case, computed):
+def test_the_model_is_as_before_afterwards(case, computed):
     before = [(module, module.forward, dict(vars(module))) for module in case.model.modules()]
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case)
     assert all(module.forward == forward and vars(module).keys() == own.keys() for module, forward, own in before)
     computed.clear()
@@ -111,7 +108,7 @@ def test_nothing_is_left_on_the_model(case, computed):
 
 
 @pytest.mark.parametrize("name", ["hook_resid_pre", "hook_resid_mid", "hook_resid_post", "attn.hook_z", "hook_mlp_out"])
-def test_writing_into_what_a_hook_is_given_changes_that_run_only(case, name):
+def test_mutating_an_activation_in_a_hook_affects_one_run_only(case, name):
     kept = []
 
     def write(activation, hook):
@@ -121,7 +118,7 @@ def test_writing_into_what_a_hook_is_given_changes_that_run_only(case, name):
 
     hook_name = f"blocks.1.{name}"
     expected = run(case), run(case, hook_name, write)
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         for _ in range(2):
             assert torch.equal(run(case), expected[0])
             assert torch.equal(run(case, hook_name, write), expected[1])
@@ -131,14 +128,14 @@ def test_writing_into_what_a_hook_is_given_changes_that_run_only(case, name):
         assert torch.equal(run(case), expected[0])
 
 
-def test_writing_into_what_a_block_was_given_does_not_change_what_is_remembered(case):
+def test_mutating_the_input_of_a_block_leaves_the_cached_input_alone(case):
     kept = []
 
     def patch(activation, hook):
         kept.extend([activation.clone(), activation.zero_()])
 
     expected = run(case)
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case, "blocks.1.hook_resid_pre", patch)
         unpatched, patched = kept
         patched.copy_(unpatched)
@@ -175,10 +172,10 @@ CHANGES = [a_hook_of_torch, a_hook_before, a_permanent_hook, another_forward, an
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_changed_in_a_block_has_its_effect(change):
+def test_a_change_of_a_block_takes_effect(change):
     case = next(tiny_cases())
     unchanged = run(case)
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case)
         change(case)
         changed = run(case), run(case)
@@ -187,16 +184,16 @@ def test_what_is_changed_in_a_block_has_its_effect(change):
     assert torch.equal(changed[0], run(case))
 
 
-def test_dropout_is_drawn_every_time():
+def test_dropout_is_sampled_in_every_run():
     case = next(tiny_cases())
     run(case)
     dropout = torch.nn.Dropout(0.5)
     case.model.blocks[1].mlp.original_component.add_module("dropout", dropout)
     case.model.blocks[1].mlp.original_component.register_forward_hook(lambda module, args, output: dropout(output))
-    with blocks_remembered(case.model):  # a new module is in training mode
+    with memoized_forward(case.model):  # a new module is in training mode
         assert not torch.equal(run(case), run(case))
     case.model.eval()
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         assert torch.equal(run(case), run(case))
         for module in (case.model, dropout):
             module.train()
@@ -208,7 +205,7 @@ def test_dropout_is_drawn_every_time():
 def test_a_run_can_stop_and_begin_at_a_layer(case):
     resid = case.model.run_with_hooks(case.corrupted_tokens, stop_at_layer=1)
     from_layer = [case.model(factor * resid, start_at_layer=1) for factor in (1, 2)]
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         for _ in range(2):
             run(case)
             assert torch.equal(case.model.run_with_hooks(case.corrupted_tokens, stop_at_layer=1), resid)
@@ -216,48 +213,48 @@ def test_a_run_can_stop_and_begin_at_a_layer(case):
                 assert torch.equal(case.model(factor * resid, start_at_layer=1), from_layer[factor - 1])
 
 
-def test_a_setting_of_a_block_can_be_taken_away(case):
+def test_a_deleted_setting_of_a_block_is_no_error(case):
     expected = run(case)
     settings = vars(case.model.blocks[1])
     settings["a_setting"] = 1
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case)
         del settings["a_setting"]
         assert torch.equal(run(case), expected)
 
 
-def test_a_gradient_finds_its_way_through(case):
+def test_gradients_flow_through_memoized_blocks(case):
     def gradient() -> torch.Tensor:
         added = torch.zeros((), requires_grad=True)
         run(case, "blocks.0.hook_resid_pre", lambda activation, hook: activation + added).sum().backward()
         return added.grad
 
     expected = gradient()
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         run(case)
         assert torch.equal(gradient(), expected)
         assert torch.equal(gradient(), expected)
         assert not run(case).requires_grad
 
 
-def test_keys_and_values_can_be_kept_for_generating(gpt2_case):
+def test_keys_and_values_are_cached_on_request(gpt2_case):
     tokens = gpt2_case.corrupted_tokens
     expected, _ = gpt2_case.model(tokens, return_type="logits_and_cache", use_cache=True)
-    with blocks_remembered(gpt2_case.model):
+    with memoized_forward(gpt2_case.model):
         for _ in range(2):
             logits, cache = gpt2_case.model(tokens, return_type="logits_and_cache", use_cache=True)
             assert torch.equal(logits, expected)
             assert cache.get_seq_length() == tokens.shape[1]
 
 
-def test_sweeps_in_threads_do_not_disturb_each_other(case):
+def test_sweeps_in_several_threads_are_independent(case):
     names, results = SWEEPS[:3], {}
     expected = {name: slow(name, case) for name in names}
 
     def work(name: str) -> None:
         results[name] = slow(name, case)
 
-    with blocks_remembered(case.model):
+    with memoized_forward(case.model):
         for name in names:  # one at a time on the model, as hooks ask for, and each in a thread of its own
             thread = threading.Thread(target=work, args=[name])
             thread.start()
@@ -265,17 +262,17 @@ def test_sweeps_in_threads_do_not_disturb_each_other(case):
     assert all(torch.equal(results[name], expected[name]) for name in names)
 
 
-# Ends of runs that are known.
+# Cached suffixes.
 
 
 @pytest.fixture
-def ends(case) -> KnownEnds:
-    """How the runs of all sweeps but the last end."""
-    ends = KnownEnds()
+def suffixes(case) -> SuffixCache:
+    """The suffixes of the runs of all sweeps but the last."""
+    suffixes = SuffixCache()
     for name in SWEEPS[:-1]:
-        with blocks_remembered(case.model, ends=ends):
+        with memoized_forward(case.model, suffix_cache=suffixes):
             slow(name, case)
-    return ends
+    return suffixes
 
 
 def patch_one_position(case) -> Callable:
@@ -309,16 +306,16 @@ def once(function: Callable) -> Callable:
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_known_ends_give_the_same_bits(name, case, ends):
+def test_a_sweep_with_cached_suffixes_equals_the_plain_one_bit_for_bit(name, case, suffixes):
     expected = slow(name, case)
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         assert torch.equal(slow(name, case), expected)
 
 
-def test_only_the_block_with_the_hook_is_computed(case, ends, computed):
+def test_only_the_block_with_the_hook_is_computed(case, suffixes, computed):
     patch = patch_one_position(case)
 
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         computed.clear()
         for layer in range(case.model.cfg.n_layers):
@@ -332,7 +329,7 @@ NEAR_THE_END = ["hook_resid_pre", "hook_resid_post", "hook_mlp_out", "attn.hook_
 @pytest.mark.parametrize(
     "name", [*(f"blocks.LAST.{name}" for name in NEAR_THE_END), "ln_final.hook_scale", "hook_embed"]
 )
-def test_a_second_hook_has_its_effect(name, case, ends):
+def test_a_second_hook_takes_effect(name, case, suffixes):
     seen = []
 
     patch = patch_one_position(case)
@@ -347,22 +344,22 @@ def test_a_second_hook_has_its_effect(name, case, ends):
         return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=hooks), *seen
 
     expected = both()
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         for _ in range(2):
             assert all(map(torch.equal, both(), expected))
 
 
-def test_the_residual_stream_of_every_layer_can_be_seen(case, ends):
+def test_run_with_cache_has_every_activation(case, suffixes):
     _, expected = case.model.run_with_cache(case.corrupted_tokens)
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         _, cache = case.model.run_with_cache(case.corrupted_tokens)
     assert all(torch.equal(cache[key], expected[key]) for key in expected)
 
 
-def test_a_block_called_by_itself_gives_what_it_gives(case, ends):
-    """Before a run, after it, and from a hook within one: though it is given what a run came through."""
+def test_a_block_called_directly_is_computed(case, suffixes):
+    """Before a run, after it, and from a hook within one: though its input is that of a run."""
     blocks = range(1, case.model.cfg.n_layers)
     patch = patch_one_position(case)
 
@@ -386,7 +383,7 @@ def test_a_block_called_by_itself_gives_what_it_gives(case, ends):
     def call_from_a_hook(activation, hook):
         found.extend(one_by_one())
 
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         for _ in range(2):
             assert all(map(torch.equal, one_by_one(), expected))
@@ -399,7 +396,7 @@ def test_a_block_called_by_itself_gives_what_it_gives(case, ends):
         assert all(map(torch.equal, found[index:], expected))
 
 
-def test_a_run_from_a_hook_of_a_run_ends_as_ever(case, ends):
+def test_a_run_inside_a_hook_leaves_the_outer_run_alone(case, suffixes):
     inner = []
 
     patch = patch_one_position(case)
@@ -411,13 +408,13 @@ def test_a_run_from_a_hook_of_a_run_ends_as_ever(case, ends):
 
     name = f"blocks.{case.model.cfg.n_layers - 1}.hook_resid_pre"
     expected = run(case, name, run_again)
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         assert torch.equal(run(case, name, run_again), expected)
     assert torch.equal(*inner)
 
 
-def test_who_writes_into_the_end_does_so_for_one_run(case, ends):
+def test_mutating_a_cached_residual_affects_one_run_only(case, suffixes):
     patch = patch_one_position(case)
 
     def write(activation, hook):
@@ -428,18 +425,18 @@ def test_who_writes_into_the_end_does_so_for_one_run(case, ends):
         return case.model.run_with_hooks(case.corrupted_tokens, fwd_hooks=hooks)
 
     expected = run_and_write(True), run_and_write(False)
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         run(case)
         for _ in range(2):
             assert torch.equal(run_and_write(True), expected[0])
             assert torch.equal(run_and_write(False), expected[1])
 
 
-def test_a_hook_on_all_modules_has_its_effect(case, ends):
+def test_a_global_hook_takes_effect(case, suffixes):
     def double_mlp(module, args, output):
         return output * 2 if module is case.model.blocks[1].mlp else None
 
-    with blocks_remembered(case.model, ends=ends):
+    with memoized_forward(case.model, suffix_cache=suffixes):
         unchanged = run(case)
         with torch.nn.modules.module.register_module_forward_hook(double_mlp):
             changed = run(case), run(case)
@@ -448,74 +445,14 @@ def test_a_hook_on_all_modules_has_its_effect(case, ends):
         assert torch.equal(run(case), unchanged)
 
 
-class CountingWatch:
-    """Whether somebody watches, and whether it was asked for twice."""
-
-    def __init__(self) -> None:
-        self.on = True
-
-    def pause(self) -> None:
-        assert self.on
-        self.on = False
-
-    def resume(self) -> None:
-        assert not self.on
-        self.on = True
-
-
-@pytest.mark.parametrize("place", ["hook_embed", "blocks.1.hook_resid_pre", "blocks.1.attn.hook_z", "ln_final.hook_in"])
-@pytest.mark.parametrize("fails", [False, True])
-def test_who_watches_sees_every_hook(place, fails, case):
-    watch, seen = CountingWatch(), []
-
-    def look(activation, hook):
-        seen.append(watch.on)
-        if fails:
-            raise ValueError("of a hook")
-
-    def look_again(module, args):
-        seen.append(watch.on)
-
-    with blocks_remembered(case.model, watch=watch):
-        run(case)
-        assert watch.on
-        for _ in range(2):
-            with pytest.raises(ValueError, match="of a hook") if fails else contextlib.nullcontext():
-                run(case, place, look)
-            assert watch.on
-        # On modules that only hold the others together.
-        for module in (case.model.blocks, case.model.original_model):
-            with module.register_forward_pre_hook(look_again):
-                run(case)
-        run(case)
-    assert watch.on
-    assert seen
-    assert all(seen)
-
-
-def test_who_watches_does_not_see_the_model(case, monkeypatch):
-    watch, seen = CountingWatch(), []
-
-    def spying(*args, forward=case.model.blocks[1].mlp.forward, **kwargs):
-        seen.append(watch.on)
-        return forward(*args, **kwargs)
-
-    monkeypatch.setitem(vars(case.model.blocks[1].mlp), "forward", spying)
-    with blocks_remembered(case.model, watch=watch):
-        run(case)
-        run(case, "blocks.0.hook_resid_pre", zeros)
-        run(case, "blocks.1.attn.hook_z", zeros)
-    assert seen == [False, False, True]
-
-
 # Names of hook points.
 
 
-def test_the_names_of_hook_points_are_the_same_ones(case):
+def test_cached_hook_names_equal_those_of_transformer_lens(case):
     other = next(tiny_cases(seed=5)).model
     expected, others, build = case.model.hook_dict, other.hook_dict, bridge_core.build_alias_to_canonical_map
     aliases = build(expected), build(others)
-    with hook_names_remembered(case.model):
+    with cached_hook_names(case.model):
         for _ in range(2):
             assert case.model.hook_dict == expected
             assert list(case.model.hook_dict) == list(expected)
@@ -531,23 +468,11 @@ def test_the_names_of_hook_points_are_the_same_ones(case):
     assert case.model.hook_dict == expected
 
 
-def test_a_new_hook_point_is_found():
+def test_a_new_hook_point_renews_the_cache():
     model = next(tiny_cases()).model
-    with hook_names_remembered(model):
+    with cached_hook_names(model):
         before = model.hook_dict
         model._hook_registry["new"] = new = HookPoint()
         assert model.hook_dict == {**before, "new": new}
         del model._hook_registry["new"]
         assert model.hook_dict == before
-
-
-def test_calls_in_blocks_with_hooks_are_followed(case):
-    def borrow(activation, hook):
-        patching.layer_pos_patch_setter(activation.clone(), [0, 0], activation)
-
-    with calls_followed() as calls, blocks_remembered(case.model, watch=PausedFollowing()):
-        run(case)
-        assert calls.borrowed_from == set()
-        run(case, "blocks.1.attn.hook_z", borrow)
-    assert calls.borrowed_from == {"transformer_lens.patching"}
-    assert calls.followed

@@ -226,7 +226,7 @@ SLIPS = {
         "-1.1716 at attn_out, layer 0, pos 1; 0.1534 at attn_out, layer 0, pos 2; -0.1513 at attn_out, layer 0, pos 3",
         "-1.0991 at attn_out, layer 0, pos 1; -0.0811 at attn_out, layer 0, pos 2; -0.7974 at attn_out, layer 0, pos 3 "
         "(12 of 36 entries differ)",
-        "the order is resid_pre, attn_out, mlp_out, but where attn_out belongs stands mlp_out",
+        "the order is resid_pre, attn_out, mlp_out, but mlp_out stands in the place of attn_out",
     ),
 }
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from selftests import mutations
-from selftests.answer_bank import FAST, SWEEPS
+from selftests.answer_bank import EXERCISE_SWEEPS, FAST
 from selftests.mutants import Mutant, all_mutants, mutate
 from tests.checks.hooks import FIRST_ARGUMENTS
 
@@ -26,7 +26,7 @@ def no_reset(everything) -> Mutant:
 
 
 def test_every_solution_has_mutants(everything):
-    assert {mutant.exercise for mutant in everything} == {"ioi_metric", *FIRST_ARGUMENTS, *SWEEPS, *FAST}
+    assert {mutant.exercise for mutant in everything} == {"ioi_metric", *FIRST_ARGUMENTS, *EXERCISE_SWEEPS, *FAST}
     assert len(everything) > 200
     assert len({mutant.name for mutant in everything}) == len(everything)
 

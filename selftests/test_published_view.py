@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import utils.published_view
-from utils import published_beside, published_patching
-from utils.published_view import COMPONENTS
+from utils import WorkbookError, published_beside, published_patching
+from utils.sweep_specs import PUBLISHED_SWEEPS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(params=COMPONENTS)
+@pytest.fixture(params=[name for name in PUBLISHED_SWEEPS if name != "head_by_pos_every"])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -105,7 +105,9 @@ def test_nothing_is_drawn_outside_the_picture(on_ioi_mini, name):
 
 def test_each_map_stands_under_the_name_of_its_component(on_ioi_mini, name):
     texts = [text.text for text in svg_of(name).iter(f"{SVG}text")]
-    assert [text for text in texts if text in COMPONENTS[name]] == list(COMPONENTS[name])
+    assert [text for text in texts if text in PUBLISHED_SWEEPS[name].components] == list(
+        PUBLISHED_SWEEPS[name].components
+    )
 
 
 def test_it_says_in_words_what_it_shows(on_ioi_mini):
@@ -131,6 +133,9 @@ def test_on_another_model_nothing_is_compared(on_ioi_mini, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_name_of_no_map_is_an_error():
-    with pytest.raises(KeyError):
-        published_beside(torch.zeros(1), "resid_post")
+@pytest.mark.parametrize(
+    ("name", "words"), [("resid_post", "There is no published map"), ("head_by_pos_every", "a map for each head")]
+)
+def test_a_name_of_no_map_is_an_error(name, words):
+    with pytest.raises(WorkbookError, match=words):
+        published_beside(torch.zeros(1), name)

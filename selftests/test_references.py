@@ -11,7 +11,7 @@ import torch
 from transformer_lens import patching
 
 import utils
-from tests.checks.tiny_models import VOCABULARY, tiny_cases
+from tests.checks.cases import VOCABULARY, tiny_cases
 from utils import (
     ANSWERS,
     PROMPTS,
@@ -23,7 +23,7 @@ from utils import (
     references,
 )
 from utils.memoized_forward import suffix_cache
-from utils.memoized_forward.blocks import blocks_remembered
+from utils.memoized_forward.blocks import memoized_forward
 
 SWEEPS = [
     "get_act_patch_resid_pre",
@@ -68,9 +68,9 @@ def computed(monkeypatch) -> list[str]:
     names = []
     compute = references._compute
 
-    def compute_and_count(name, *arguments):
-        names.append(name)
-        return compute(name, *arguments)
+    def compute_and_count(spec, *arguments):
+        names.append(spec.name)
+        return compute(spec, *arguments)
 
     monkeypatch.setattr(references, "_compute", compute_and_count)
     return names
@@ -117,19 +117,19 @@ def test_second_call_reads_from_disk(tiny_model, tiny_data, monkeypatch):
 
 def result_file(cache_folder: Path) -> Path:
     """The file of the only result."""
-    (file,) = (file for file in cache_folder.iterdir() if "ends" not in file.name)
+    (file,) = (file for file in cache_folder.iterdir() if "suffixes" not in file.name)
     return file
 
 
-def ends_file(cache_folder: Path) -> Path:
-    (file,) = cache_folder.glob("*-ends.safetensors")
+def suffix_file(cache_folder: Path) -> Path:
+    (file,) = cache_folder.glob("*-suffixes.safetensors")
     return file
 
 
-def test_a_result_is_one_file_and_how_its_runs_ended_another(tiny_model, tiny_data, cache_folder):
+def test_result_and_suffixes_are_one_file_each(tiny_model, tiny_data, cache_folder):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
     assert {file.name.split("-")[0] for file in cache_folder.iterdir()} == {RESID_PRE}
-    assert {result_file(cache_folder), ends_file(cache_folder)} == set(cache_folder.iterdir())
+    assert {result_file(cache_folder), suffix_file(cache_folder)} == set(cache_folder.iterdir())
 
 
 def test_another_weight_is_another_result(tiny_model, tiny_data, computed):
@@ -162,7 +162,7 @@ def test_another_sweep_is_another_result(tiny_model, tiny_data, computed):
     assert len(computed) == len(set(computed)) == 3 + 5
 
 
-def test_a_sweep_over_several_components_runs_only_those_not_kept(tiny_model, tiny_data, computed):
+def test_a_sweep_over_several_components_runs_only_those_not_cached(tiny_model, tiny_data, computed):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
     utils.reference_sweep("get_act_patch_block_every", tiny_model, tiny_data)
     utils.reference_sweep("get_act_patch_block_every", tiny_model, tiny_data)
@@ -213,49 +213,52 @@ def test_a_cache_folder_that_takes_no_file_is_done_without(tiny_model, tiny_data
 
 
 @pytest.mark.parametrize("name", SWEEPS[:2])
-def test_how_the_runs_ended_is_kept_for_who_does_the_sweep_again(name, tiny_model, tiny_data):
-    assert len(references.known_ends(name, tiny_model, tiny_data)) == 0
+def test_suffixes_are_cached_for_the_same_sweep(name, tiny_model, tiny_data):
+    assert len(references.cached_suffixes(name, tiny_model, tiny_data)) == 0
     utils.reference_sweep(name, tiny_model, tiny_data)
-    ends = references.known_ends(name, tiny_model, tiny_data)
+    suffixes = references.cached_suffixes(name, tiny_model, tiny_data)
     model_again = next(tiny_cases()).model
     _, clean_cache = model_again.run_with_cache(tiny_data.tokens)
-    with mock.patch.object(ends, "find", wraps=ends.find) as find, blocks_remembered(model_again, ends=ends):
+    with (
+        mock.patch.object(suffixes, "find", wraps=suffixes.find) as find,
+        memoized_forward(model_again, suffix_cache=suffixes),
+    ):
         again = slow(name, tiny_data, clean_cache, model_again)
-    assert find.call_count == len(ends) > tiny_data.tokens.shape[1] / 2
-    assert all(ends.find(call.args[0]) is not None for call in find.call_args_list)
+    assert find.call_count == len(suffixes) > tiny_data.tokens.shape[1] / 2
+    assert all(suffixes.find(call.args[0]) is not None for call in find.call_args_list)
     assert torch.equal(again, utils.reference_sweep(name, tiny_model, tiny_data))
 
 
 @pytest.mark.parametrize("instead", [{"tokens": 1}, {"corrupted_tokens": 1}])
-def test_how_the_runs_ended_on_other_prompts_is_not_known(instead, tiny_model, tiny_data):
+def test_suffixes_of_other_prompts_are_not_found(instead, tiny_model, tiny_data):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
     others = {field: getattr(tiny_data, field).roll(by, dims=1) for field, by in instead.items()}
-    assert len(references.known_ends(RESID_PRE, tiny_model, dataclasses.replace(tiny_data, **others))) == 0
+    assert len(references.cached_suffixes(RESID_PRE, tiny_model, dataclasses.replace(tiny_data, **others))) == 0
 
 
-def test_how_the_runs_ended_by_another_arithmetic_is_not_asked(tiny_model, tiny_data, monkeypatch):
+def test_suffixes_of_another_arithmetic_are_not_found(tiny_model, tiny_data, monkeypatch):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
-    assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) > 0
+    assert len(references.cached_suffixes(RESID_PRE, tiny_model, tiny_data)) > 0
     for module, ask, answer in ((torch, "get_num_threads", 99), (torch.backends.cpu, "get_cpu_capability", "other")):
         with monkeypatch.context() as patch:
             patch.setattr(module, ask, lambda answer=answer: answer)
-            assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) == 0
+            assert len(references.cached_suffixes(RESID_PRE, tiny_model, tiny_data)) == 0
 
 
-def test_all_is_kept_before_a_class_is_graded(tiny_model, tiny_data, cache_folder, computed):
-    references.keep_references(tiny_model, tiny_data)
+def test_compute_references_computes_what_is_missing(tiny_model, tiny_data, cache_folder, computed):
+    references.compute_references(tiny_model, tiny_data)
     assert len(computed) == len(set(computed)) == 3 + 5
-    references.keep_references(tiny_model, tiny_data)
+    references.compute_references(tiny_model, tiny_data)
     for name in SWEEPS:
         utils.reference_sweep(name, tiny_model, tiny_data)
-        assert len(references.known_ends(name, tiny_model, tiny_data)) > 0
+        assert len(references.cached_suffixes(name, tiny_model, tiny_data)) > 0
     assert len(computed) == 8
-    ends, result = sorted(cache_folder.glob(f"{RESID_PRE}-*"), key=lambda file: "ends" not in file.name)
-    ends.write_bytes(ends.read_bytes()[:-8])
-    assert len(references.known_ends(RESID_PRE, tiny_model, tiny_data)) == 0
-    references.keep_references(tiny_model, tiny_data)
+    suffixes, result = sorted(cache_folder.glob(f"{RESID_PRE}-*"), key=lambda file: "suffixes" not in file.name)
+    suffixes.write_bytes(suffixes.read_bytes()[:-8])
+    assert len(references.cached_suffixes(RESID_PRE, tiny_model, tiny_data)) == 0
+    references.compute_references(tiny_model, tiny_data)
     result.unlink()
-    references.keep_references(tiny_model, tiny_data)
+    references.compute_references(tiny_model, tiny_data)
     assert computed[8:] == [RESID_PRE, RESID_PRE]
 
 
@@ -272,7 +275,7 @@ def test_nothing_goes_to_stderr(tiny_model, tiny_data, capfd):
         ("block_every", (3, 12, 15)),
         ("head_out_all_pos", (12, 12)),
         ("head_all_pos_every", (5, 12, 12)),
-        ("head_by_pos_every", (5, 12, 12, 15)),
+        ("head_by_pos_every", (5, 12, 15, 12)),
     ],
 )
 def test_published_results_have_the_documented_shape(name, shape):
@@ -290,6 +293,7 @@ def test_published_patches_before_s2_change_nothing():
     torch.testing.assert_close(published_patching("resid_pre")[:, :10], torch.zeros(12, 10), rtol=0, atol=1e-5)
 
 
-def test_a_result_that_was_not_published_is_a_key_error():
-    with pytest.raises(KeyError, match="resid_post"):
-        published_patching("resid_post")
+@pytest.mark.parametrize("ask", [published_patching, lambda name: utils.reference_sweep(name, None, None)])
+def test_an_unknown_name_is_answered_with_the_known_ones(ask):
+    with pytest.raises(utils.WorkbookError, match=r"'resid_post': choose one of \w+, .*resid_pre.*\.$"):
+        ask("resid_post")

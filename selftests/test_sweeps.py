@@ -2,9 +2,7 @@
 
 import inspect
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -18,87 +16,22 @@ from transformer_lens.model_bridge import TransformerBridge
 import utils
 from bench import __main__ as benchmark
 from bench.cells import patched_cells
-from tests.checks.tiny_models import TinyCase, one_thread, tiny_cases
+from selftests.random_gpt2 import TINY_GPT2, VOCABULARY, logit_difference, make_case, save_gpt2, slow
+from tests.checks.cases import SweepCase, tiny_cases
 from utils import models, progress, sweeps
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import SWEEPS
 from utils.sweeps import arithmetic, patched_runs
 
-SWEEPS = [name for name in sweeps.__all__ if name.startswith("get_act_patch_")]
 EVERY = ["get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every", "get_act_patch_attn_head_by_pos_every"]
-VOCABULARY = 1098
 with_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN")
 
 
-@pytest.fixture(autouse=True)
-def keep_model_in_use(monkeypatch):
-    monkeypatch.setattr(models, "_in_use", models._in_use)
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("keep_model_in_use")
 
 
-def save_gpt2(folder: Path, **config) -> Path:
-    """Write a random GPT-2 in Hugging Face format, with ioi-mini's tokenizer."""
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(models.IOI_MINI_FOLDER / file, folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config))
-        with torch.no_grad():
-            for weight in model.parameters():
-                # Gains and biases matter too; transformers leaves them at 1 and 0.
-                if weight.dim() == 1:
-                    weight += 0.1 * torch.randn_like(weight)
-        model.save_pretrained(folder)
-    return folder
-
-
-TINY_GPT2 = {
-    "n_layer": 3,
-    "n_head": 2,
-    "n_embd": 24,
-    "n_inner": 40,
-    "n_positions": 32,
-    "vocab_size": VOCABULARY,
-    # Weights this large make every patch change the metric by far more than the tolerance.
-    "initializer_range": 0.4,
-}
-
-
-@pytest.fixture(scope="module")
-def tiny_gpt2(tmp_path_factory) -> TransformerBridge:
-    return models.load_model(save_gpt2(tmp_path_factory.mktemp("tiny"), **TINY_GPT2), "cpu")
-
-
-def logit_difference(logits: torch.Tensor) -> torch.Tensor:
-    return (logits[:, -1, 5] - logits[:, -1, 7]).mean()
-
-
-def make_case(
-    model: TransformerBridge,
-    batch: int = 3,
-    positions: int = 7,
-    differing: tuple[int, ...] = (3,),
-    metric: Callable = logit_difference,
-) -> TinyCase:
-    """A sweep's arguments: random prompts, clean and corrupted, that differ at some positions."""
-    random = torch.Generator().manual_seed(batch + positions)
-    clean = torch.randint(model.cfg.d_vocab, (batch, positions), generator=random)
-    corrupted = clean.clone()
-    for position in differing:
-        corrupted[:, position] = (clean[:, position] + 1 + torch.arange(batch)) % model.cfg.d_vocab
-    _, clean_cache = model.run_with_cache(clean)
-    return TinyCase(model, corrupted, clean_cache, metric)
-
-
-def fast(name: str, case: TinyCase, **options) -> torch.Tensor:
+def fast(name: str, case: SweepCase, **options) -> torch.Tensor:
     sweep = getattr(sweeps, name)
     return sweep(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric, **options)
-
-
-def slow(name: str, case: TinyCase) -> torch.Tensor:
-    with mock.patch.object(patching, "tqdm", wraps=list):
-        sweep = getattr(patching, name)
-        return sweep(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
 
 
 # The same numbers
@@ -137,13 +70,16 @@ def test_every_sweep_equals_transformer_lens_on_tiny_models(tiny_gpt2, name):
         assert_close(fast(name, at_end), slow(name, at_end))
 
 
-def test_a_sweep_for_each_one_of_the_workbook():
+def test_each_row_of_the_table_is_a_documented_sweep_with_the_arguments_of_transformer_lens():
     assert len(SWEEPS) == 17
-    for name in SWEEPS:
+    for name, spec in SWEEPS.items():
         assert callable(getattr(patching, name))
-        parameters = inspect.signature(getattr(sweeps, name)).parameters
-        assert list(parameters) == ["model", "corrupted_tokens", "clean_cache", "patching_metric", "options"]
-        assert getattr(sweeps, name).__doc__.startswith("Patch ")
+        sweep = getattr(sweeps, name)
+        assert sweep.__name__ == name
+        parameters = inspect.signature(sweep).parameters
+        assert list(parameters)[:4] == ["model", "corrupted_tokens", "clean_cache", "patching_metric"]
+        assert sweep.__doc__.startswith(f"Patch {spec.components[0]}")
+        assert f"[{spec.axes}]" in sweep.__doc__
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -189,13 +125,13 @@ def test_both_libraries_for_matrix_products_give_the_same_numbers(tiny_gpt2, mon
     assert bool(products) == by_onednn
 
 
-def assert_sampled_cells_close(case: TinyCase, name: str, components: tuple[str, ...], n_cells: int) -> None:
+def assert_sampled_cells_close(case: SweepCase, name: str, n_cells: int) -> None:
     """Compare some cells of each component: the largest effects, where a mistake would show, and random ones."""
-    maps = fast(name, case)
-    maps = maps if maps.shape[0] == len(components) and "every" in name else maps.unsqueeze(0)
+    spec, result = SWEEPS[name], fast(name, case)
+    maps = result if spec.has_component_axis else result.unsqueeze(0)
     unpatched = case.patching_metric(case.model(case.corrupted_tokens))
     random = torch.Generator().manual_seed(0)
-    for component, found in zip(components, maps, strict=True):
+    for component, found in zip(spec.components, maps, strict=True):
         flat = (found - unpatched).abs().flatten()
         chosen = torch.cat([flat.topk(n_cells).indices, torch.randint(len(flat), (n_cells,), generator=random)])
         cells = torch.stack(torch.unravel_index(chosen, found.shape), dim=-1)
@@ -206,24 +142,16 @@ def assert_sampled_cells_close(case: TinyCase, name: str, components: tuple[str,
 
 
 @pytest.fixture(scope="module")
-def ioi_mini_case() -> TinyCase:
+def ioi_mini_case() -> SweepCase:
     model = models.load_model("ioi-mini", "cpu")
     data = utils.load_ioi(model)
     _, clean_cache = model.run_with_cache(data.tokens)
-    return TinyCase(model, data.corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
+    return SweepCase(model, data.corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
 
 
-@pytest.mark.parametrize(
-    ("name", "components"),
-    [
-        ("get_act_patch_block_every", ("resid_pre", "attn_out", "mlp_out")),
-        ("get_act_patch_resid_mid", ("resid_mid",)),
-        ("get_act_patch_attn_head_all_pos_every", HEAD_COMPONENTS),
-        ("get_act_patch_attn_head_by_pos_every", HEAD_COMPONENTS),
-    ],
-)
-def test_sweeps_on_ioi_mini_equal_transformer_lens(ioi_mini_case, name, components):
-    assert_sampled_cells_close(ioi_mini_case, name, components, n_cells=4)
+@pytest.mark.parametrize("name", [*EVERY, "get_act_patch_resid_mid"])
+def test_sweeps_on_ioi_mini_equal_transformer_lens(ioi_mini_case, name):
+    assert_sampled_cells_close(ioi_mini_case, name, n_cells=4)
 
 
 def test_sweeps_at_gpt2_smalls_size_equal_transformer_lens(tmp_path):
@@ -231,8 +159,8 @@ def test_sweeps_at_gpt2_smalls_size_equal_transformer_lens(tmp_path):
     shutil.rmtree(tmp_path)  # 500 MB that pytest would keep for three more runs
     torch.set_num_threads(1)
     case = make_case(model, batch=1, positions=15, differing=(13,))
-    assert_sampled_cells_close(case, "get_act_patch_block_every", ("resid_pre", "attn_out", "mlp_out"), n_cells=2)
-    assert_sampled_cells_close(case, "get_act_patch_attn_head_all_pos_every", HEAD_COMPONENTS, n_cells=2)
+    assert_sampled_cells_close(case, "get_act_patch_block_every", n_cells=2)
+    assert_sampled_cells_close(case, "get_act_patch_attn_head_all_pos_every", n_cells=2)
 
 
 # The metric
@@ -276,20 +204,18 @@ def test_a_metric_may_count(tiny_gpt2, metric):
     assert_close(fast("get_act_patch_resid_pre", case), slow("get_act_patch_resid_pre", case))
 
 
-def test_a_metric_that_names_the_tokens_it_reads_gets_only_those(tiny_gpt2):
+def test_only_the_logits_of_tokens_read_are_computed(tiny_gpt2):
     def metric(logits: torch.Tensor) -> torch.Tensor:
         computed.append(int((~logits[0, -1].isnan()).sum()))
         return logit_difference(logits)
 
     computed = []
-    metric.tokens_read = torch.tensor([[7, 5], [5, 7]])
     case = make_case(tiny_gpt2, metric=metric)
-    actual = fast("get_act_patch_attn_head_by_pos_every", case)
+    actual = fast("get_act_patch_attn_head_by_pos_every", case, tokens_read=torch.tensor([[7, 5], [5, 7]]))
     assert set(computed) == {VOCABULARY, 2}  # all of them once, for the corrupted run
     assert_close(actual, slow("get_act_patch_attn_head_by_pos_every", case))
-    metric.tokens_read = [5, 6]
     with pytest.raises(sweeps.SweepError, match="tokens_read"):
-        fast("get_act_patch_resid_pre", case)
+        fast("get_act_patch_resid_pre", case, tokens_read=[5, 6])
 
 
 def test_a_metric_that_is_no_number_is_refused(tiny_gpt2):
@@ -321,7 +247,7 @@ def test_another_architecture_is_refused_in_one_sentence(config, reason):
     assert_refused(make_case(native_model(**config)), reason)
 
 
-def assert_refused(case: TinyCase, reason: str) -> None:
+def assert_refused(case: SweepCase, reason: str) -> None:
     with pytest.raises(sweeps.SweepError) as refusal:
         fast("get_act_patch_resid_pre", case)
     message = str(refusal.value)

@@ -7,6 +7,7 @@ import pytest
 
 import utils
 from training import verify_gpt2
+from utils.sweep_specs import PUBLISHED_SWEEPS
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def published_for_ioi_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: {
             "axes": utils.published_results()["patching"][name]["axes"],
             "values": verify_gpt2.published_layout(
-                name, utils.reference_sweep(verify_gpt2.SWEEPS[name], model, data)
+                name, utils.reference_sweep(PUBLISHED_SWEEPS[name].name, model, data)
             ).tolist(),
         }
         for name in ("resid_pre", "head_out_all_pos")

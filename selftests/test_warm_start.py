@@ -11,6 +11,7 @@ import pytest
 from grading import classroom, worker
 from grading.course import read_course
 from grading.demo import demo_class as demo
+from selftests.random_gpt2 import TINY_GPT2, save_gpt2
 from selftests.test_class_grading import (  # noqa: F401  the fixtures
     RIGHT,
     SETTINGS,
@@ -23,7 +24,6 @@ from selftests.test_class_grading import (  # noqa: F401  the fixtures
     points,
     remarks,
 )
-from selftests.test_sweeps import TINY_GPT2, save_gpt2
 
 PRELOAD = 'c.ClassGrading.preload = "import time, decimal; decimal.imported_at = time.time()"\n'
 
@@ -116,16 +116,16 @@ FIND_THE_ENDS = """
 from unittest import mock
 from transformer_lens import patching
 from utils import load_ioi, load_model, make_ioi_metric
-from utils.references import known_ends
-from utils.memoized_forward.blocks import blocks_remembered
+from utils.references import cached_suffixes
+from utils.memoized_forward.blocks import memoized_forward
 
 model = load_model()
 data = load_ioi(model)
-ends = known_ends("get_act_patch_block_every", model, data)
+ends = cached_suffixes("get_act_patch_block_every", model, data)
 _, clean_cache = model.run_with_cache(data.tokens)
 found = []
 with mock.patch.object(ends, "find", side_effect=lambda key, find=ends.find: found.append(find(key)) or found[-1]):
-    with blocks_remembered(model, ends=ends):
+    with memoized_forward(model, suffix_cache=ends):
         patching.get_act_patch_block_every(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 print(len(found), sum(end is None for end in found))
 """

@@ -7,8 +7,8 @@ import warnings
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 from tests import hidden, test_01_ioi_metric
-from tests.checks import checking, hooks, invariants, sweeps, tiny_models
-from tests.checks.guards import keep_originals
+from tests.checks import cases, checking, hooks, invariants, sweeps
+from tests.checks.guards import save_originals
 from tests.checks.sweeps import result_of
 from tests.test_01_ioi_metric import test_ioi_metric
 from tests.test_02_residual_stream import (
@@ -37,4 +37,4 @@ __all__ = [
     "test_run_from_layer",
 ]
 
-keep_originals(sys.modules[__name__], checking, hidden, hooks, invariants, sweeps, test_01_ioi_metric, tiny_models)
+save_originals(sys.modules[__name__], cases, checking, hidden, hooks, invariants, sweeps, test_01_ioi_metric)

@@ -1,4 +1,4 @@
-"""What grading checks beyond what the notebooks show: models, prompts, answers and metrics drawn from other seeds.
+"""The hidden checks, which only grading runs: models, prompts, answers and metrics drawn from other seeds.
 
 Only the instructor's notebooks call these functions, between nbgrader's marks for hidden tests. They live here so that
 a feedback page shows a call and no more.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tests.checks.checking import exercise_check
 from tests.checks.sweeps import check_sweep_on_tiny_models
 from tests.test_01_ioi_metric import check_metric_on_random_logits
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.sweep_specs import SWEEPS
 
 # Every patch that can matter moves these cases' metrics by more than 0.001.
 SEED = 1011
@@ -20,39 +20,21 @@ hidden_check = functools.partial(exercise_check, which="hidden")
 
 @hidden_check
 def test_ioi_metric(ioi_metric: Callable) -> None:
-    """The metric on other random logits and answers."""
+    """Check the metric on other random logits and answers."""
     check_metric_on_random_logits(ioi_metric, seed=SEED)
 
 
-@hidden_check
-def test_get_act_patch_resid_pre(get_act_patch_resid_pre: Callable) -> None:
-    """The sweep on other random models and prompts."""
-    check_sweep_on_tiny_models(get_act_patch_resid_pre, "get_act_patch_resid_pre", "layer pos", seed=SEED)
+def _hidden_sweep_check(name: str) -> Callable[[Callable], None]:
+    """Make the check of a sweep on other random models and prompts."""
+
+    def check(function: Callable) -> None:
+        check_sweep_on_tiny_models(function, SWEEPS[name], SEED)
+
+    check.__name__ = f"test_{name}"
+    return hidden_check(check)
 
 
-@hidden_check
-def test_get_act_patch_block_every(get_act_patch_block_every: Callable) -> None:
-    """The sweep on other random models and prompts."""
-    check_sweep_on_tiny_models(
-        get_act_patch_block_every, "get_act_patch_block_every", "component layer pos", BLOCK_COMPONENTS, seed=SEED
-    )
-
-
-@hidden_check
-def test_get_act_patch_attn_head_out_all_pos(get_act_patch_attn_head_out_all_pos: Callable) -> None:
-    """The sweep on other random models and prompts."""
-    check_sweep_on_tiny_models(
-        get_act_patch_attn_head_out_all_pos, "get_act_patch_attn_head_out_all_pos", "layer head", seed=SEED
-    )
-
-
-@hidden_check
-def test_get_act_patch_attn_head_all_pos_every(get_act_patch_attn_head_all_pos_every: Callable) -> None:
-    """The sweep on other random models and prompts."""
-    check_sweep_on_tiny_models(
-        get_act_patch_attn_head_all_pos_every,
-        "get_act_patch_attn_head_all_pos_every",
-        "component layer head",
-        HEAD_COMPONENTS,
-        seed=SEED,
-    )
+test_get_act_patch_resid_pre = _hidden_sweep_check("get_act_patch_resid_pre")
+test_get_act_patch_block_every = _hidden_sweep_check("get_act_patch_block_every")
+test_get_act_patch_attn_head_out_all_pos = _hidden_sweep_check("get_act_patch_attn_head_out_all_pos")
+test_get_act_patch_attn_head_all_pos_every = _hidden_sweep_check("get_act_patch_attn_head_all_pos_every")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.checks.checking import exercise_check
 from tests.checks.hooks import check_hook
 from tests.checks.sweeps import check_sweep
+from utils.sweep_specs import SWEEPS
 
 
 @exercise_check
@@ -23,4 +24,4 @@ def test_patch_head_vector(patch_head_vector: Callable) -> None:
 @exercise_check
 def test_get_act_patch_attn_head_out_all_pos(get_act_patch_attn_head_out_all_pos: Callable) -> None:
     """Check the sweep over layers and heads against `transformer_lens.patching`'s."""
-    check_sweep(get_act_patch_attn_head_out_all_pos, "get_act_patch_attn_head_out_all_pos", "layer head")
+    check_sweep(get_act_patch_attn_head_out_all_pos, SWEEPS["get_act_patch_attn_head_out_all_pos"])

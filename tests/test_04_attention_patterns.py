@@ -5,7 +5,7 @@ from collections.abc import Callable
 from tests.checks.checking import exercise_check
 from tests.checks.hooks import check_hook
 from tests.checks.sweeps import check_sweep
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import SWEEPS
 
 
 @exercise_check
@@ -24,9 +24,4 @@ def test_patch_attn_patterns(patch_attn_patterns: Callable) -> None:
 @exercise_check
 def test_get_act_patch_attn_head_all_pos_every(get_act_patch_attn_head_all_pos_every: Callable) -> None:
     """Check the sweep over z, q, k, v and pattern against `transformer_lens.patching`'s."""
-    check_sweep(
-        get_act_patch_attn_head_all_pos_every,
-        "get_act_patch_attn_head_all_pos_every",
-        "component layer head",
-        HEAD_COMPONENTS,
-    )
+    check_sweep(get_act_patch_attn_head_all_pos_every, SWEEPS["get_act_patch_attn_head_all_pos_every"])

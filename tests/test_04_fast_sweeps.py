@@ -1,18 +1,18 @@
 """Notebook 04, optional part: the sweep over resid_pre without the work whose result is known."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
+from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import CheckFailed, call_with, exercise_check, require_close, require_tensor
 from tests.checks.sweeps import check_sweep, compare_with_reference
-from tests.checks.tiny_models import VOCABULARY, TinyCase, one_thread, tiny_cases
 from utils import load_ioi, model_in_use
-
-FAST, REFERENCE = "get_act_patch_resid_pre_fast", "get_act_patch_resid_pre"
+from utils.sweep_specs import RESID_PRE_FAST
 
 
 @exercise_check
@@ -37,17 +37,10 @@ def test_get_act_patch_resid_pre_fast(get_act_patch_resid_pre_fast: Callable) ->
         counts.append(len(computed))
         return result
 
-    check_sweep(counted, FAST, "layer pos", reference=REFERENCE)
+    check_sweep(counted, RESID_PRE_FAST)
     _check_count(counts[-1])
     with one_thread():
-        compare_with_reference(
-            counted,
-            FAST,
-            "layer pos",
-            _differing_everywhere(),
-            "where the prompts differ from position 0 on",
-            REFERENCE,
-        )
+        compare_with_reference(counted, RESID_PRE_FAST, _differing_everywhere())
 
 
 @contextlib.contextmanager
@@ -65,14 +58,14 @@ def blocks_computed(model: TransformerBridge) -> Iterator[list[int]]:
             hook.remove()
 
 
-def _differing_everywhere() -> TinyCase:
+def _differing_everywhere() -> SweepCase:
     """A tiny case whose prompts share no token, unlike the others, which agree at position 0."""
     case = next(tiny_cases())
     _, clean_cache = case.model.run_with_cache((case.corrupted_tokens + 1) % VOCABULARY)
-    return TinyCase(case.model, case.corrupted_tokens, clean_cache, case.patching_metric)
+    return dataclasses.replace(case, clean_cache=clean_cache, description="where the prompts differ from position 0 on")
 
 
-def _check_one_start(run_from_layer: Callable, case: TinyCase, layer: int) -> None:
+def _check_one_start(run_from_layer: Callable, case: SweepCase, layer: int) -> None:
     model = case.model
     residual = 1.5 * case.clean_cache["resid_pre", layer]  # of no run, so that no cache holds the answer
     expected = model.run_with_hooks(
@@ -111,7 +104,7 @@ def _check_count(computed: int) -> None:
     allowed = differing * resumed + 3 * n_layers
     if computed > allowed:
         raise CheckFailed(
-            f"{FAST} leaves out what is known already, on the 8 IOI prompts",
+            f"{RESID_PRE_FAST.name} leaves out what is known already, on the 8 IOI prompts",
             f"at most {allowed} blocks computed",
             f"{computed} blocks computed",
             _hint_at_waste(computed, n_positions * resumed, differing * n_layers**2, n_layers),

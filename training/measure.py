@@ -8,7 +8,7 @@ from transformer_lens.utilities import get_act_name
 from utils import sweeps
 from utils.circuit import head_attribution, mean_attention
 from utils.ioi import IOIData, logits_to_ave_logit_diff, make_ioi_metric
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 
 class Measurement:
@@ -26,7 +26,14 @@ class Measurement:
 
     def _sweep(self, name: str) -> Float[Tensor, "..."]:
         sweep = getattr(sweeps, name)
-        return sweep(self.model, self.data.corrupted_tokens, self.clean_cache, self.metric, progress=False)
+        return sweep(
+            self.model,
+            self.data.corrupted_tokens,
+            self.clean_cache,
+            self.metric,
+            tokens_read=self.data.answer_tokens,
+            progress=False,
+        )
 
     def maps(self) -> dict[str, Tensor]:
         """Return the patching maps by component: [layer pos] of blocks, [layer head] of heads."""
@@ -34,9 +41,9 @@ class Measurement:
         heads = self._sweep("get_act_patch_attn_head_all_pos_every")
         return dict(zip([*BLOCK_COMPONENTS, *HEAD_COMPONENTS], [*blocks, *heads], strict=True))
 
-    def maps_by_position(self) -> dict[str, Float[Tensor, "layer head pos"]]:
+    def maps_by_position(self) -> dict[str, Float[Tensor, "layer pos head"]]:
         """Return the patching maps of heads by component, one position at a time."""
-        maps = self._sweep("get_act_patch_attn_head_by_pos_every").transpose(-1, -2)
+        maps = self._sweep("get_act_patch_attn_head_by_pos_every")
         return dict(zip(HEAD_COMPONENTS, maps, strict=True))
 
     def head_attribution(self) -> Float[Tensor, "layer head"]:

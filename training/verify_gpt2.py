@@ -18,17 +18,11 @@ from utils.ioi import IOIData, load_ioi, logits_to_ave_logit_diff
 from utils.models import load_model
 from utils.published import PUBLISHED_FILE
 from utils.references import reference_sweep
+from utils.sweep_specs import PUBLISHED_SWEEPS
 
 TOLERANCE = 2e-3
 """The largest difference that other builds of torch may make."""
 
-SWEEPS = {
-    "resid_pre": "get_act_patch_resid_pre",
-    "block_every": "get_act_patch_block_every",
-    "head_out_all_pos": "get_act_patch_attn_head_out_all_pos",
-    "head_all_pos_every": "get_act_patch_attn_head_all_pos_every",
-    "head_by_pos_every": "get_act_patch_attn_head_by_pos_every",
-}
 LONG_SWEEP = "head_by_pos_every"
 
 
@@ -51,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         if name == LONG_SWEEP and not options.by_position:
             print(f"{name} is left out: it takes about an hour, and --by-position includes it.")
             continue
-        rows.append(compare(name, published_layout(name, reference_sweep(SWEEPS[name], model, data)), map_))
+        result = reference_sweep(PUBLISHED_SWEEPS[name].name, model, data)
+        rows.append(compare(name, published_layout(name, result), map_))
     return print_table(rows)
 
 

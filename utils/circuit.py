@@ -17,8 +17,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError
 from utils.ioi import IOIData, load_ioi, logits_to_ave_logit_diff
-from utils.published import HEAD_COMPONENTS, published_results
+from utils.published import published_results
 from utils.references import reference_sweep
+from utils.sweep_specs import HEAD_COMPONENTS
 
 Head = tuple[int, int]
 Circuit = dict[str, list[Head]]

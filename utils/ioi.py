@@ -108,8 +108,6 @@ def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
     def ioi_metric(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
         return (logits_to_ave_logit_diff(logits, data.answer_tokens) - corrupted) / (clean - corrupted)
 
-    # utils.sweeps computes only the logits that a metric says it reads.
-    ioi_metric.tokens_read = data.answer_tokens
     return ioi_metric
 
 

@@ -8,16 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
-HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
-"""What the first axis of transformer_lens's `..._every` sweeps means."""
+from utils.errors import WorkbookError
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, PUBLISHED_SWEEPS
 
 PUBLISHED_FILE = Path(__file__).parent / "published" / "gpt2_small_ioi.json"
 
 
 @functools.cache
 def published_results() -> dict:
-    """Published results for gpt2-small on the 8 IOI prompts, as they stand in `published/gpt2_small_ioi.json`.
+    """Return the published results for gpt2-small on the 8 IOI prompts, as in `published/gpt2_small_ioi.json`.
 
     Others computed them; the entry `"sources"` says who and where. `"patching"` holds the heat maps, each a dictionary
     with `"axes"` and `"values"`.
@@ -26,27 +25,31 @@ def published_results() -> dict:
 
 
 def published_patching(name: str) -> Float[Tensor, "..."]:
-    """A published patching result for gpt2-small as a tensor.
+    """Return a published patching result for gpt2-small, its axes in the order of the sweep of transformer_lens.
 
     `name` is `"resid_pre"` [layer pos], `"block_every"` [3 layer pos], `"head_out_all_pos"` [layer head],
-    `"head_all_pos_every"` [5 layer head] or `"head_by_pos_every"` [5 layer head pos]; components are in the order of
-    transformer_lens: resid_pre, attn_out, mlp_out, and z, q, k, v, pattern. Raises `KeyError` for another name.
+    `"head_all_pos_every"` [5 layer head] or `"head_by_pos_every"` [5 layer pos head]; components are in the order of
+    transformer_lens: resid_pre, attn_out, mlp_out, and z, q, k, v, pattern. Raises `WorkbookError` for another name.
     """
-    return torch.tensor(published_results()["patching"][name]["values"])
+    if name not in PUBLISHED_SWEEPS:
+        raise WorkbookError(f"There is no published map {name!r}: choose one of {', '.join(PUBLISHED_SWEEPS)}.")
+    published = published_results()["patching"][name]
+    order = [published["axes"].index(axis) for axis in PUBLISHED_SWEEPS[name].axes.split()]
+    return torch.tensor(published["values"]).permute(order)
 
 
 def published_map(component: str) -> Float[Tensor, "layer pos"] | Float[Tensor, "layer head"]:
-    """The published map of one component: [layer pos] for those of `BLOCK_COMPONENTS`, [layer head] for heads'."""
+    """Return the published map of one component: [layer pos] for `BLOCK_COMPONENTS`, [layer head] for heads'."""
     if component in BLOCK_COMPONENTS:
         return published_patching("block_every")[BLOCK_COMPONENTS.index(component)]
     return published_patching("head_all_pos_every")[HEAD_COMPONENTS.index(component)]
 
 
-def published_map_by_position(component: str) -> Float[Tensor, "layer head pos"]:
-    """The published map of one of `HEAD_COMPONENTS`, patched at one position at a time."""
+def published_map_by_position(component: str) -> Float[Tensor, "layer pos head"]:
+    """Return the published map of one of `HEAD_COMPONENTS`, patched at one position at a time."""
     return published_patching("head_by_pos_every")[HEAD_COMPONENTS.index(component)]
 
 
 def published_attribution() -> Float[Tensor, "layer head"]:
-    """What each head adds directly to the logit difference at END, in logits, averaged over the 8 prompts."""
+    """Return what each head adds directly to the logit difference at END, in logits, averaged over the 8 prompts."""
     return torch.tensor(published_results()["attribution"]["head_logit_diff_attribution"]["values"])

@@ -13,17 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.diagrams import Canvas, Diagram
+from utils.errors import WorkbookError
 from utils.ioi import position_labels
 from utils.models import model_name
 from utils.plots import COLOURS, FACETS_IN_A_ROW
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS, published_patching, published_results
-
-COMPONENTS = {
-    "resid_pre": ("resid_pre",),
-    "block_every": BLOCK_COMPONENTS,
-    "head_out_all_pos": ("z",),
-    "head_all_pos_every": HEAD_COMPONENTS,
-}
+from utils.published import published_patching, published_results
+from utils.sweep_specs import PUBLISHED_SWEEPS
 
 # In pixels.
 CELL, CELL_OF_A_FACET = 20, 15
@@ -38,6 +33,8 @@ def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
     `published_patching`. Where the model in use is gpt2-small, the largest difference to `tensor` is printed.
     """
     published = published_patching(name)
+    if "pos head" in PUBLISHED_SWEEPS[name].axes:
+        raise WorkbookError(f"{name} has a map for each head: pick one of published_patching({name!r}) and imshow it.")
     if model_name() == "gpt2-small":
         _print_difference(torch.as_tensor(tensor).detach().float().cpu(), published)
     picture = _draw(published, name)
@@ -57,9 +54,9 @@ def _print_difference(own: Float[Tensor, "..."], published: Float[Tensor, "..."]
 
 def _draw(published: Float[Tensor, "..."], name: str) -> Diagram:
     """A published result as a picture, in the colours of `heat_map`; hovering over a square tells place and value."""
-    components = COMPONENTS[name]
+    components = PUBLISHED_SWEEPS[name].components
     maps = published.reshape(len(components), *published.shape[-2:])
-    by_position = published_results()["patching"][name]["axes"][-1] == "pos"
+    by_position = PUBLISHED_SWEEPS[name].by_position
     tokens = position_labels(published_results()["str_tokens_prompt_0"])
     columns = tokens if by_position else [str(head) for head in range(maps.shape[-1])]
 

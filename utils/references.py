@@ -1,9 +1,8 @@
-"""What a sweep should give: `transformer_lens.patching`'s own result, computed once and kept on disk."""
+"""What a sweep should give: `transformer_lens.patching`'s own result, computed once and cached on disk."""
 
 import contextlib
 import hashlib
 import importlib.metadata
-import itertools
 import json
 import os
 import sys
@@ -20,92 +19,102 @@ from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.errors import WorkbookError
 from utils.ioi import IOIData, make_ioi_metric
-from utils.memoized_forward.blocks import blocks_remembered
-from utils.memoized_forward.suffix_cache import KnownEnds, open_ends
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward.suffix_cache import SuffixCache, open_suffixes
+from utils.sweep_specs import SWEEPS, SweepSpec
 
+TOLERANCE = {"rtol": 1.3e-6, "atol": 1e-5}
+"""Where two float32 results count as equal: the defaults of `torch.testing.assert_close`."""
 NAMES_IN_CONFIG = ("model_name", "tokenizer_name")
-
-# transformer_lens.patching's own definition of these two: other sweeps of it, stacked. Kept parts are not run again.
-PARTS = {
-    "get_act_patch_block_every": [f"get_act_patch_{component}" for component in BLOCK_COMPONENTS],
-    "get_act_patch_attn_head_all_pos_every": [
-        f"get_act_patch_attn_head_{'out' if component == 'z' else component}_all_pos" for component in HEAD_COMPONENTS
-    ],
-}
 
 
 def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float[Tensor, "..."]:
-    """The result of `transformer_lens.patching`'s function `name` on these prompts, with the metric of notebook 01.
+    """Return the result of `transformer_lens.patching`'s function `name` on these prompts, with notebook 01's metric.
 
     It is the same as
 
         getattr(patching, name)(model, data.corrupted_tokens, clean_cache, ioi_metric)
 
-    but computed once and kept on disk under `cache_folder()`. The file's name has a hash of everything the result
+    but computed once and cached on disk in `cache_folder()`. The file's name has a hash of everything the result
     depends on besides the sweep: the model's weights and configuration, the prompts, the answers, and the versions of
-    torch and transformer_lens. A sweep over several components is put together from those over one.
+    torch and transformer_lens. A sweep over several components is stacked from those over one.
+
+    Raises `WorkbookError` for a name that is not in `utils.sweep_specs.SWEEPS`.
+    """
+    spec, fingerprint = _spec(name), _fingerprint(model, data)
+    results = [_read_or_compute(part, model, data, fingerprint) for part in spec.parts]
+    return torch.stack(results) if spec.has_component_axis else results[0]
+
+
+def cached_suffixes(name: str, model: TransformerBridge, data: IOIData) -> SuffixCache:
+    """Return the suffixes of the runs of that sweep, as far as `reference_sweep` has cached them on disk.
+
+    They save most of the computation of the same sweep on the same kind of processor. They take at most 60 MB on disk
+    for each component: 80 MB in all for ioi-mini, 300 MB for gpt2-small.
     """
     fingerprint = _fingerprint(model, data)
-    results = [_kept_or_computed(part, model, data, fingerprint) for part in PARTS.get(name, [name])]
-    return torch.stack(results) if name in PARTS else results[0]
+    return SuffixCache(_suffix_file(part, fingerprint) for part in _spec(name).parts)
 
 
-def known_ends(name: str, model: TransformerBridge, data: IOIData) -> KnownEnds:
-    """How the runs of that sweep end, as far as this is kept on disk: `reference_sweep` keeps it with the result.
-
-    It saves whoever does the sweep again on the same kind of processor most of the computation, for some 60 MB on disk
-    at most for each component: 80 MB in all for ioi-mini, 300 for gpt2-small.
-    """
+def compute_references(model: TransformerBridge, data: IOIData) -> None:
+    """Compute what the checks of all exercises read from the disk and is not there already."""
     fingerprint = _fingerprint(model, data)
-    return KnownEnds(_ends_file(part, fingerprint) for part in PARTS.get(name, [name]))
-
-
-def keep_references(model: TransformerBridge, data: IOIData) -> None:
-    """Compute all that `reference_sweep` and `known_ends` give, where it is not kept on disk already."""
-    fingerprint = _fingerprint(model, data)
-    for part in itertools.chain(*PARTS.values()):  # the other sweeps are among these
-        if not _can_be_read(_ends_file(part, fingerprint)) or _read(_file(part, fingerprint)) is None:
-            _compute_and_keep(part, model, data, fingerprint)
-
-
-def _kept_or_computed(name: str, model: TransformerBridge, data: IOIData, fingerprint: str) -> Float[Tensor, "..."]:
-    kept = _read(_file(name, fingerprint))
-    result = _compute_and_keep(name, model, data, fingerprint) if kept is None else kept
-    return result.to(data.tokens.device)
-
-
-def _compute_and_keep(name: str, model: TransformerBridge, data: IOIData, fingerprint: str) -> Float[Tensor, "..."]:
-    ends = KnownEnds()
-    result = _compute(name, model, data, ends)
-    _write(_file(name, fingerprint), lambda file: save_file({"result": result.detach().cpu().contiguous()}, file))
-    _write(_ends_file(name, fingerprint), ends.write)
-    return result
-
-
-def _file(name: str, fingerprint: str) -> Path:
-    return cache_folder() / f"{name}-{fingerprint}.safetensors"
-
-
-def _ends_file(name: str, fingerprint: str) -> Path:
-    # With other instructions of the processor, or more threads, the last bit of a sum may be another.
-    arithmetic = f"{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}"
-    return _file(name, f"{fingerprint}-{arithmetic}-ends")
+    for name in ("get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every"):  # the others are among these
+        for part in SWEEPS[name].parts:
+            if not _is_readable(_suffix_file(part, fingerprint)) or _read(_file(part, fingerprint)) is None:
+                _compute_and_write(part, model, data, fingerprint)
 
 
 def cache_folder() -> Path:
-    """Where results are kept: the environment variable `IOI_CACHE`, or the user's cache folder."""
+    """Return the folder of the results: the environment variable `IOI_CACHE`, or in the user's cache folder."""
     return Path(os.environ.get("IOI_CACHE") or platformdirs.user_cache_dir("activation-patching"))
 
 
-def _compute(name: str, model: TransformerBridge, data: IOIData, ends: KnownEnds) -> Float[Tensor, "..."]:
-    print(f"Computing transformer_lens.patching.{name} for this model once; it will be kept on disk.")
+def _spec(name: str) -> SweepSpec:
+    if name not in SWEEPS:
+        raise WorkbookError(f"transformer_lens.patching has no sweep {name!r}: choose one of {', '.join(SWEEPS)}.")
+    return SWEEPS[name]
+
+
+def _read_or_compute(
+    spec: SweepSpec, model: TransformerBridge, data: IOIData, fingerprint: str
+) -> Float[Tensor, "..."]:
+    cached = _read(_file(spec, fingerprint))
+    result = _compute_and_write(spec, model, data, fingerprint) if cached is None else cached
+    return result.to(data.tokens.device)
+
+
+def _compute_and_write(
+    spec: SweepSpec, model: TransformerBridge, data: IOIData, fingerprint: str
+) -> Float[Tensor, "..."]:
+    suffix_cache = SuffixCache()
+    result = _compute(spec, model, data, suffix_cache)
+    _write(_file(spec, fingerprint), lambda file: save_file({"result": result.detach().cpu().contiguous()}, file))
+    _write(_suffix_file(spec, fingerprint), suffix_cache.write)
+    return result
+
+
+def _file(spec: SweepSpec, fingerprint: str) -> Path:
+    return cache_folder() / f"{spec.name}-{fingerprint}.safetensors"
+
+
+def _suffix_file(spec: SweepSpec, fingerprint: str) -> Path:
+    # With other instructions of the processor, or more threads, the last bit of a sum may be another.
+    arithmetic = f"{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}"
+    return _file(spec, f"{fingerprint}-{arithmetic}-suffixes")
+
+
+def _compute(
+    spec: SweepSpec, model: TransformerBridge, data: IOIData, suffix_cache: SuffixCache
+) -> Float[Tensor, "..."]:
+    print(f"Computing transformer_lens.patching.{spec.name} for this model once; it is then cached on disk.")
     model.reset_hooks()
     _, clean_cache = model.run_with_cache(data.tokens)
     # A progress bar on stderr would cost a graded cell its points: nbgrader takes any stderr for a failure.
-    with contextlib.redirect_stderr(sys.stdout), blocks_remembered(model, ends=ends):
-        return getattr(patching, name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
+    with contextlib.redirect_stderr(sys.stdout), memoized_forward(model, suffix_cache):
+        return getattr(patching, spec.name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 
 
 def _fingerprint(model: TransformerBridge, data: IOIData) -> str:
@@ -122,23 +131,23 @@ def _fingerprint(model: TransformerBridge, data: IOIData) -> str:
 
 
 def _read(file: Path) -> Float[Tensor, "..."] | None:
-    """Read a kept result; None where there is none, or where the file is damaged."""
+    """Read a cached result; None where it is missing or corrupt."""
     try:
         return load_file(file)["result"]
     except Exception:
         return None
 
 
-def _can_be_read(file: Path) -> bool:
+def _is_readable(file: Path) -> bool:
     try:
-        open_ends(file)
+        open_suffixes(file)
     except (OSError, SafetensorError):
         return False
     return True
 
 
 def _write(file: Path, save: Callable[[Path], None]) -> None:
-    """Keep a file, whole or not at all, also when several kernels write the same one at once."""
+    """Write a file, whole or not at all, also when several kernels write the same one at once."""
     with contextlib.suppress(OSError, SafetensorError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:

@@ -1,4 +1,4 @@
-"""What every check is made of: calling the learner's function safely, comparing, and saying what went wrong.
+"""The parts of every check: calling the learner's function safely, comparing, and saying what went wrong.
 
 A check raises `CheckFailed`, whose text is the whole message, or returns None after one printed line.
 """
@@ -19,7 +19,8 @@ from torch import Tensor
 
 import tests
 import utils
-from tests.checks.guards import SETTINGS, calls_followed, put_back_originals
+from tests.checks.guards import SETTINGS, forbidden_calls, restore_originals
+from utils.references import TOLERANCE
 
 SHOWN = 3
 """How many differing entries a message names."""
@@ -36,7 +37,7 @@ class CheckFailed(AssertionError):
         super().__init__(f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}")
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints instead of a traceback: the frames are those of the check, not of the learner."""
+        """Return what IPython prints instead of a traceback, whose frames are the check's, not the learner's."""
         return [f"Not yet. {self}"]
 
 
@@ -51,7 +52,7 @@ class NotImplementedYet(CheckFailed):
 
 
 def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Callable[[Callable], None]:
-    """Make a check what notebooks, pytest and nbgrader call; `which` checks these are is printed after a pass.
+    """Wrap a check for notebooks, pytest and nbgrader; after a pass it prints that `which` checks passed.
 
     While it runs, stderr goes to stdout: nbgrader gives no points to a cell that wrote to stderr, and a progress bar
     or a warning in a right answer must not cost any.
@@ -62,7 +63,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     def run(*position: Callable, **keyword: Callable) -> None:
         # A notebook gives the function by position, pytest by keyword.
         (function,) = (*position, *keyword.values())
-        put_back_originals()
+        restore_originals()
         with contextlib.redirect_stderr(sys.stdout):
             if not callable(function):
                 raise CheckFailed(
@@ -76,7 +77,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
 
 @contextlib.contextmanager
 def _same_settings(name: str) -> Iterator[None]:
-    """Refuse a function that leaves one of torch's settings changed, and set it back."""
+    """Refuse a function that leaves one of torch's settings changed, and restore it."""
     before = [setting.get() for setting in SETTINGS]
     changed = []
     try:
@@ -95,23 +96,18 @@ def _same_settings(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_work(name: str) -> Iterator[None]:
-    """Refuse a function that lets another's code do the exercise's work."""
-    with calls_followed() as calls:
-        yield
-    if not calls.followed:
-        raise CheckFailed(
-            f"{name} does its own patching",
-            "calls that the check can follow",
-            "sys.setprofile was used, and from there on the check could not follow",
-            "run the check without a profiler of your own",
-        )
-    if calls.borrowed_from:
-        raise CheckFailed(
-            f"{name} does its own patching",
-            "runs of the model with your own hook function",
-            f"it called a function of {', '.join(sorted(calls.borrowed_from))}",
-            "loop over the entries and call model.run_with_hooks for each",
-        )
+    """Refuse a function that lets another's code do the exercise's work, whatever else it does."""
+    with forbidden_calls() as called:
+        try:
+            yield
+        finally:
+            if called:
+                raise CheckFailed(
+                    f"{name} does its own patching",
+                    "runs of the model with your own hook function",
+                    f"it called a function of {', '.join(sorted(called))}",
+                    "loop over the entries and call model.run_with_hooks for each",
+                ) from None
 
 
 def call(function: Callable, name: str, /, *args, **kwargs):
@@ -124,7 +120,7 @@ def call(function: Callable, name: str, /, *args, **kwargs):
         except BaseException as error:  # sys.exit too, and pytest.skip
             raise _raised(function, name, error) from None
         finally:
-            put_back_originals()
+            restore_originals()
 
 
 def call_with(function: Callable, name: str, **arguments):
@@ -143,7 +139,7 @@ def call_with(function: Callable, name: str, **arguments):
         f"{name} takes the documented arguments",
         f"{name}({', '.join(arguments)})",
         f"{name}{signature}",
-        "keep the first lines of the function as they were given",
+        "keep the first lines of the function as in the exercise",
     )
 
 
@@ -157,12 +153,12 @@ def _raised(function: Callable, name: str, error: BaseException) -> CheckFailed:
         f"{name} runs without an error",
         "a result",
         f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        "; ".join([*hints, *global_hints(function)]) or "keep the arguments as they were given",
+        "; ".join([*hints, *global_hints(function)]) or "keep the arguments as in the exercise",
     )
 
 
 def _learners_frame(error: BaseException) -> traceback.FrameSummary | None:
-    """The innermost frame that belongs to neither the workbook nor a library."""
+    """Return the innermost frame that belongs to neither the workbook nor a library."""
     frames = traceback.extract_tb(error.__traceback__)
     return next((frame for frame in reversed(frames) if frame.line and not _is_ours(Path(frame.filename))), None)
 
@@ -201,7 +197,7 @@ def describe(value: object) -> str:
 
 
 def _short(to_text: Callable[[object], str], value: object) -> str:
-    """A learner's object as one short line; empty where it has no text, or fails to give one."""
+    """Return a learner's object as one short line; empty where it has no text, or fails to give one."""
     try:
         text = " ".join(to_text(value).split())
     except Exception:
@@ -210,7 +206,7 @@ def _short(to_text: Callable[[object], str], value: object) -> str:
 
 
 def is_plain_tensor(value: object) -> bool:
-    """Whether a value is a tensor with numbers in it, and of no subclass, which could answer any question its way."""
+    """Return whether a value is a tensor with numbers in it, not of a subclass, which may override any method."""
     return (
         (type(value) is Tensor or type(value) is torch.nn.Parameter)
         and value.layout == torch.strided
@@ -231,18 +227,18 @@ def require_tensor(value: object, shape: tuple[int, ...], dtype: torch.dtype, ch
 
 
 def shape_hint(value: object, shape: tuple[int, ...], axes: str) -> str:
-    """What to do about a result that is not a tensor of the wanted shape; empty where no usual cause fits."""
+    """Return a hint for a result that is not a tensor of the expected shape; empty where no usual cause fits."""
     if value is None:
         return "end with `return`"
     if not is_plain_tensor(value):
-        return "give back one torch tensor"
+        return "return one torch tensor"
     if value.shape != shape and sorted(value.shape) == sorted(shape):
         return f"the axes should be [{axes}]"
     return ""
 
 
 def changed_tensors(now: Mapping[str, object], before: Mapping[str, Tensor]) -> list[str]:
-    """The names under which something else stands now than the tensors of `before`."""
+    """Return the names whose values are not the tensors of `before` any more."""
     return [
         key
         for key, tensor in before.items()
@@ -258,15 +254,15 @@ def require_close(
     hint: str | Callable[[], str],
     components: Sequence[str] = (),
 ) -> None:
-    """Raise `CheckFailed` unless `torch.testing.assert_close` finds the tensors equal, tolerances at their default.
+    """Raise `CheckFailed` unless `torch.testing.assert_close` finds the tensors equal, within `TOLERANCE`.
 
     `axes` names the axes, for the entries the message points at, `"layer pos"`; `components` the entries of the axis
     "component". A `hint` that takes time to find is a function, called only if it is needed.
     """
     try:
-        torch.testing.assert_close(actual, expected)
+        torch.testing.assert_close(actual, expected, **TOLERANCE)
     except AssertionError:
-        differing = ~torch.isclose(actual, expected, rtol=1.3e-6, atol=1e-5)
+        differing = ~torch.isclose(actual, expected, **TOLERANCE)
         expected_and_actual = show(actual, expected, differing, axes, components)
         raise CheckFailed(checked, *expected_and_actual, hint() if callable(hint) else hint) from None
 
@@ -274,7 +270,7 @@ def require_close(
 def show(
     actual: Tensor, expected: Tensor, differing: Tensor, axes: str, components: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """Two texts, expected and actual, that name the first entries where two tensors of one shape differ."""
+    """Return two texts, expected and actual, that name the first entries where two tensors of one shape differ."""
     if not expected.dim():
         return two_texts(expected.item(), actual.item())
     indices = differing.nonzero().tolist()
@@ -290,7 +286,7 @@ def show(
 
 
 def two_texts(expected: float, actual: float) -> tuple[str, str]:
-    """Two different numbers in as few digits as show that they differ."""
+    """Return two different numbers with as few digits as show the difference."""
     short = f"{expected:z.4f}", f"{actual:z.4f}"  # z: no minus sign before 0.0000
     return short if short[0] != short[1] else (f"{expected:.9g}", f"{actual:.9g}")
 

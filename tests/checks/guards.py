@@ -1,38 +1,31 @@
 """What a learner's function must not do on the way to a right result, and how a check notices it.
 
-Nothing is secure inside one Python process: who copies the library's source, or binds `tests.test_...` itself to a
-function that says yes, is not stopped here. This notices what happens in practice, and promises no more.
+Nothing is secure inside one Python process: a copy of the library's source, or binding `tests.test_...` itself to a
+function that accepts everything, is not prevented here. This notices what happens in practice, and promises no more.
 """
 
 import contextlib
 import functools
 import hashlib
-import sys
-import threading
+import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType, FunctionType, ModuleType
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
 
 import torch
 from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
-import utils
-from utils.memoized_forward.blocks import Run
+from utils import references, sweeps
+from utils.sweeps import arithmetic, patched_runs, patches
 
-UTILS = Path(utils.__file__).parent
-# The files in which the exercises' work is done already.
-BORROWED_FROM = {
-    patching.__file__: "transformer_lens.patching",
-    str(UTILS / "references.py"): "utils.references",
-    **{str(file): "utils.sweeps" for file in UTILS.glob("sweeps/*.py")},
-}
+FORBIDDEN_MODULES = (patching, references, sweeps, arithmetic, patches, patched_runs)
+"""The modules whose functions do the work of the exercises already."""
 HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-# The functions that judge a result, give the expected one or draw the numbers of a case, as they were before any code
-# of a learner ran.
+# The functions that judge a result, compute the expected one or draw the numbers of a case, saved before any code of a
+# learner ran.
 _ORIGINALS: dict[ModuleType, dict[str, object]] = {
     torch: {
         name: getattr(torch, name) for name in ("equal", "isclose", "allclose", "rand", "randn", "randint", "randperm")
@@ -44,8 +37,8 @@ _ORIGINALS: dict[ModuleType, dict[str, object]] = {
 }
 
 
-def keep_originals(*modules: ModuleType) -> None:
-    """Have `put_back_originals` put back what these modules of `tests` define, or import from one another."""
+def save_originals(*modules: ModuleType) -> None:
+    """Have `restore_originals` restore what these modules of `tests` define, or import from one another."""
     for module in modules:
         _ORIGINALS[module] = {
             name: value
@@ -54,80 +47,74 @@ def keep_originals(*modules: ModuleType) -> None:
         }
 
 
-def put_back_originals() -> None:
-    """Undo what a learner's code put in place of a function that judges results or gives the expected ones."""
+def restore_originals() -> None:
+    """Undo what a learner's code bound in place of a function that judges results or computes the expected ones."""
     for module, functions in _ORIGINALS.items():
         for name, original in functions.items():
             setattr(module, name, original)
 
 
-@dataclass
-class Calls:
-    """What was noticed of the calls in a block of code."""
+class ForbiddenCall(BaseException):
+    """A function of `FORBIDDEN_MODULES` was called; not an `Exception`, for a learner's `except` should not hide it."""
 
-    borrowed_from: set[str] = field(default_factory=set)
-    """The modules of `BORROWED_FROM` of which a function was called."""
-    followed: bool = True
-    """Whether Python reported the calls to us all the time."""
+
+_forbidden_calls: set[str] = set()
 
 
 @contextlib.contextmanager
-def calls_followed() -> Iterator[Calls]:
-    """Follow the calls in the block, those in threads that it starts too.
+def forbidden_calls() -> Iterator[set[str]]:
+    """Give a set that names, after the block, the forbidden modules of which it called a function.
 
-    The file in which a function was defined tells, so that neither another name, nor another way to import it, nor a
-    `functools.partial` made earlier hides the call.
+    For the time of the block, the code of each function is replaced by one that records the call and raises
+    `ForbiddenCall`. So neither another name, nor an earlier `functools.partial`, nor a thread hides a call, and
+    everything else runs as fast as without this guard.
     """
-    calls = Calls()
-    switch = sys.setprofile  # with which the block could switch this off for a while
-
-    def note(frame: FrameType, event: str, function: object) -> None:
-        if event == "call" and frame.f_code.co_filename in BORROWED_FROM:
-            calls.borrowed_from.add(BORROWED_FROM[frame.f_code.co_filename])
-        elif event == "c_call" and function is switch and not _is_for_the_model(frame):
-            calls.followed = False
-
-    before = sys.getprofile(), threading.getprofile()
-    threading.setprofile(note)
-    sys.setprofile(note)
+    _forbidden_calls.clear()
+    originals = [(function, function.__code__) for function in _FORBIDDEN_FUNCTIONS]
     try:
-        yield calls
+        for function, _ in originals:
+            function.__code__ = _record_and_raise.__code__
+        yield _forbidden_calls
     finally:
-        followed = calls.followed and sys.getprofile() is note and threading.getprofile() is note
-        sys.setprofile(before[0])
-        threading.setprofile(before[1])
-        calls.followed = followed  # after our own call of sys.setprofile, which was noted too
+        for function, code in originals:
+            function.__code__ = code
 
 
-class PausedFollowing(threading.local):
-    """Pauses the following of calls, which makes each of them faster, and resumes it.
-
-    It is for `utils.memoized_forward.blocks`, where no code of a learner's runs. Anywhere else, it makes the check say
-    that it could not follow.
-    """
-
-    def pause(self) -> None:
-        """Do not follow this thread's calls."""
-        self._before = sys.getprofile()
-        sys.setprofile(None)
-
-    def resume(self) -> None:
-        """Follow them again, where they were followed."""
-        sys.setprofile(self._before)
+def record_forbidden_call(module: str) -> None:
+    """Record the call of a function of this module; see `forbidden_calls`."""
+    _forbidden_calls.add("utils.sweeps" if module.startswith("utils.sweeps") else module)
 
 
-def _is_for_the_model(frame: FrameType) -> bool:
-    """Whether this frame switches the following of calls off for the model's own code."""
-    caller = frame.f_back
-    return (
-        frame.f_code is PausedFollowing.pause.__code__
-        and caller is not None
-        and caller.f_code is Run._set_watched.__code__
-    )
+def _record_and_raise(*args, **kwargs):
+    # These lines run as another module's function, so they see that module's names, `__name__` among them.
+    from tests.checks import guards
+
+    guards.record_forbidden_call(__name__)
+    raise guards.ForbiddenCall
+
+
+def _is_of(code: CodeType, module: ModuleType) -> bool:
+    return code.co_filename == module.__file__ and not code.co_freevars
+
+
+def _forbidden_functions() -> list[FunctionType]:
+    """Return the functions and methods that `FORBIDDEN_MODULES` define."""
+    found = []
+    for module in FORBIDDEN_MODULES:
+        for value in vars(module).values():
+            for member in vars(value).values() if isinstance(value, type) else (value,):
+                function = inspect.unwrap(member) if callable(member) else member
+                # A function inside another one has a closure, which its code must fit; it is called by that one.
+                if isinstance(function, FunctionType) and _is_of(function.__code__, module):
+                    found.append(function)
+    return found
+
+
+_FORBIDDEN_FUNCTIONS = _forbidden_functions()  # before any code of a learner runs
 
 
 def _set_default_device(device: torch.device) -> None:
-    # None is the CPU too, without the cost that a device named by the user adds to every call.
+    # None is the CPU too, without the cost that naming a device adds to every call.
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
@@ -165,9 +152,9 @@ SETTINGS = (
 
 @contextlib.contextmanager
 def hooks_left(model: TransformerBridge) -> Iterator[list[str]]:
-    """Give a list that names, after the block, the hooks it left on the model, and take these off.
+    """Give a list that names, after the block, the hooks it left on the model, and remove these.
 
-    Hooks of an earlier exercise, permanent ones too, are taken off before: they would change every run in the block.
+    Hooks of an earlier exercise, permanent ones too, are removed before: they would change every run in the block.
     """
     model.reset_hooks(including_permanent=True)
     before = {place: set(table) for place, table in _hook_tables(model)}
@@ -185,22 +172,24 @@ def hooks_left(model: TransformerBridge) -> Iterator[list[str]]:
 
 
 def hooks_on(model: TransformerBridge) -> list[str]:
-    """The names of the hook points that carry a hook."""
-    names = {known_name(model, name) for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks}
+    """Return the names of the hook points that carry a hook."""
+    names = {
+        familiar_name(model, name) for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks
+    }
     return sorted(names)
 
 
-def known_name(model: TransformerBridge, name: str) -> str:
-    """The name by which learners know a hook point: `blocks.0.hook_resid_pre` is `blocks.0.hook_in` too."""
+def familiar_name(model: TransformerBridge, name: str) -> str:
+    """Return the name that learners know a hook point by: `blocks.0.hook_resid_pre` is `blocks.0.hook_in` too."""
     points = model.hook_dict
     return next((other for other in reversed(points) if points[other] is points.get(name)), name)
 
 
 @contextlib.contextmanager
-def ways_to_run_kept(model: TransformerBridge) -> Iterator[list[str]]:
+def modes_and_forwards_restored(model: TransformerBridge) -> Iterator[list[str]]:
     """Give a list that says, after the block, which modules it left in another mode or with another `forward`.
 
-    Afterwards they are as they were.
+    Both are restored.
     """
     before = {name: (module, module.training, module.forward) for name, module in model.named_modules()}
     changed: list[str] = []
@@ -208,7 +197,7 @@ def ways_to_run_kept(model: TransformerBridge) -> Iterator[list[str]]:
         yield changed
     finally:
         for name, (module, training, forward) in before.items():
-            # transformer_lens wraps the modules of torch, and keeps them under this name.
+            # transformer_lens wraps the modules of torch, and stores them under this name.
             which = name.replace("_original_component.", "").removesuffix("._original_component") or "the model"
             if module.training != training:
                 changed.append(f"{which} is in {'training' if module.training else 'eval'} mode")
@@ -227,7 +216,7 @@ def _hook_tables(model: TransformerBridge) -> Iterator[tuple[str, dict]]:
 
 
 def fingerprints(model: TransformerBridge) -> dict[str, str]:
-    """A hash of the bytes of each of the model's weights.
+    """Return a hash of the bytes of each of the model's weights.
 
     A copy of a large model's weights takes too much memory. A sum stays the same when numbers change places, and
     torch's count of in-place changes, `tensor._version`, when the change goes through `.data`. A hash is as good as the

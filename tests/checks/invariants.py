@@ -4,67 +4,71 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.utilities import get_act_name
 
+from tests.checks.cases import VOCABULARY, SweepCase
 from tests.checks.checking import CheckFailed, require_close, some
-from tests.checks.tiny_models import VOCABULARY, TinyCase
+from utils.references import TOLERANCE
+from utils.sweep_specs import SweepSpec
 
-Sweep = Callable[[TinyCase], Float[Tensor, "..."]]
+Sweep = Callable[[SweepCase], Float[Tensor, "..."]]
 
 
-def check_invariants(sweep: Sweep, name: str, axes: str, components: tuple[str, ...], case: TinyCase) -> None:
+def check_invariants(sweep: Sweep, spec: SweepSpec, case: SweepCase) -> None:
     """Raise `CheckFailed` where the sweep contradicts what patching means.
 
-    `components` are the activations the sweep patches. Of the sweeps over positions, the first is resid_pre.
+    Of the sweeps over positions, the first component must be resid_pre.
     """
-    _only_what_differs_moves(sweep, name, axes, components, case)
-    if axes.endswith("pos"):
-        _restores_the_clean_run(sweep, name, components, case)
+    _only_differences_move_the_metric(sweep, spec, case)
+    if spec.by_position:
+        _restores_the_clean_run(sweep, spec, case)
 
 
-def _only_what_differs_moves(sweep: Sweep, name: str, axes: str, components: tuple[str, ...], case: TinyCase) -> None:
-    """Patch the corrupted run with itself, except for one slice of each component: all else has to stay."""
+def _only_differences_move_the_metric(sweep: Sweep, spec: SweepSpec, case: SweepCase) -> None:
+    """Patch the corrupted run with itself, except for one slice of each component: all other entries must not move."""
     _, cache = case.model.run_with_cache(case.corrupted_tokens)
-    layers, indices = case.model.cfg.n_layers, _count_indices(axes, case)
-    places = []
-    for number, component in enumerate(components):
+    layers = case.model.cfg.n_layers
+    indices = case.corrupted_tokens.shape[1] if spec.by_position else case.model.cfg.n_heads
+    changed = []
+    for number, component in enumerate(spec.components):
         # Not in the last layer, where what happens before the last position has no effect.
         layer, index = number % (layers - 1), (number + 1) % indices
-        _turn_sign(cache, component, layer, axes, index)
-        places.append([number, layer, index])
-    actual = sweep(_with_cache(case, cache)).reshape(len(components), layers, indices)
-    moved = (~_same(actual, _corrupted_metric(case))).nonzero().tolist()
-    if moved != places:
-        index_name = axes.split()[-1]
-
-        def listed(entries: list[list[int]]) -> str:
-            shown = [f"{components[number]} layer {layer} {index_name} {index}" for number, layer, index in entries]
-            return "; ".join(shown[:6]) + ("; ..." if len(shown) > 6 else "")
-
+        _flip_sign(cache, spec, component, layer, index)
+        changed.append([number, layer, index])
+    actual = sweep(_with_cache(case, cache)).reshape(len(spec.components), layers, indices)
+    moved = (~_equal(actual, _corrupted_metric(case))).nonzero().tolist()
+    if moved != changed:
         raise CheckFailed(
-            f"{name} with a cache that differs from the corrupted run at {listed(places)} only",
+            f"{spec.name} with a cache that differs from the corrupted run at {_named(changed, spec)} only",
             "the metric moves there, and where nothing differs the patch changes nothing",
-            f"it moves at {listed(moved)}" if moved else "it moves nowhere",
+            f"it moves at {_named(moved, spec)}" if moved else "it moves nowhere",
             "each run patches one slice of one activation, that of its own entry, and nothing else",
         )
 
 
-def _restores_the_clean_run(sweep: Sweep, name: str, components: tuple[str, ...], case: TinyCase) -> None:
+def _named(entries: list[list[int]], spec: SweepSpec) -> str:
+    """Name the first entries of a list of (component, layer, index)."""
+    names = [f"{spec.components[number]} layer {layer} {spec.last_axis} {index}" for number, layer, index in entries]
+    return "; ".join(names[:6]) + ("; ..." if len(names) > 6 else "")
+
+
+def _restores_the_clean_run(sweep: Sweep, spec: SweepSpec, case: SweepCase) -> None:
     """Let the prompts differ at one position only: before it nothing can change, and at it resid_pre changes all."""
     position = case.corrupted_tokens.shape[1] // 2
     clean_tokens = case.corrupted_tokens.clone()
     clean_tokens[:, position] = (clean_tokens[:, position] + 1) % VOCABULARY
     clean_logits, clean_cache = case.model.run_with_cache(clean_tokens)
     clean, corrupted = case.patching_metric(clean_logits), _corrupted_metric(case)
-    by_component = sweep(_with_cache(case, clean_cache)).reshape(len(components), case.model.cfg.n_layers, -1)
-    checked = f"{name} where clean and corrupted prompts differ at position {position} only"
+    actual = sweep(_with_cache(case, clean_cache))
+    by_component = actual.reshape(len(spec.components), case.model.cfg.n_layers, -1)
+    checked = f"{spec.name} where clean and corrupted prompts differ at position {position} only"
 
     before = by_component[:, :, :position]
-    if not _same(before, corrupted).all():
-        touched = [i for i in range(position) if not _same(before[:, :, i], corrupted).all()]
+    if not _equal(before, corrupted).all():
+        touched = [i for i in range(position) if not _equal(before[:, :, i], corrupted).all()]
         raise CheckFailed(
             f"{checked}, before that position",
             f"the metric of the corrupted run, {corrupted.item():.4f}",
@@ -82,27 +86,23 @@ def _restores_the_clean_run(sweep: Sweep, name: str, components: tuple[str, ...]
     )
 
 
-def _count_indices(axes: str, case: TinyCase) -> int:
-    return case.corrupted_tokens.shape[1] if axes.endswith("pos") else case.model.cfg.n_heads
-
-
-def _turn_sign(cache: ActivationCache, component: str, layer: int, axes: str, index: int) -> None:
+def _flip_sign(cache: ActivationCache, spec: SweepSpec, component: str, layer: int, index: int) -> None:
     """Change the part of a cached activation that one entry of the sweep patches.
 
     In place: the cache may hold the activation under a second name, and hooks may look it up under either.
     """
-    axis = 1 if axes.endswith("pos") or component == "pattern" else 2
+    axis = 1 if spec.by_position or component == "pattern" else 2
     cache[get_act_name(component, layer)].select(axis, index).neg_()
 
 
-def _with_cache(case: TinyCase, cache: ActivationCache) -> TinyCase:
+def _with_cache(case: SweepCase, cache: ActivationCache) -> SweepCase:
     return dataclasses.replace(case, clean_cache=cache)
 
 
-def _corrupted_metric(case: TinyCase) -> Float[Tensor, ""]:
+def _corrupted_metric(case: SweepCase) -> Float[Tensor, ""]:
     return case.patching_metric(case.model(case.corrupted_tokens))
 
 
-def _same(actual: Float[Tensor, "..."], expected: Float[Tensor, ""]) -> Tensor:
-    """Where the entries equal a number, by the tolerances of `torch.testing.assert_close`."""
-    return torch.isclose(actual, expected.expand_as(actual), rtol=1.3e-6, atol=1e-5)
+def _equal(actual: Float[Tensor, "*axes"], expected: Float[Tensor, ""]) -> Bool[Tensor, "*axes"]:
+    """Where the entries equal a number, within `TOLERANCE`."""
+    return torch.isclose(actual, expected.expand_as(actual), **TOLERANCE)

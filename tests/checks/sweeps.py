@@ -1,17 +1,17 @@
 """How a sweep is checked: its result must equal that of `transformer_lens.patching`."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from unittest import mock
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
+from tests.checks.cases import VOCABULARY, SweepCase, loaded_case, one_thread, tiny_cases
 from tests.checks.checking import (
     CheckFailed,
     call_with,
@@ -21,197 +21,133 @@ from tests.checks.checking import (
     require_tensor,
     shape_hint,
 )
-from tests.checks.guards import PausedFollowing, fingerprints, hooks_left, known_name, ways_to_run_kept
+from tests.checks.guards import familiar_name, fingerprints, hooks_left, modes_and_forwards_restored
 from tests.checks.invariants import check_invariants
-from tests.checks.tiny_models import VOCABULARY, TinyCase, one_thread, tiny_cases
-from utils import load_ioi, make_ioi_metric, model_in_use, reference_sweep
-from utils.memoized_forward.blocks import blocks_remembered
-from utils.memoized_forward.suffix_cache import KnownEnds
-from utils.progress import progress_bar
-from utils.references import known_ends
-
-ONLY_COMPONENT = {"layer pos": ("resid_pre",), "layer head": ("z",)}
-"""What the sweeps without an axis of components patch."""
+from utils.ioi import load_ioi
+from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward.suffix_cache import SuffixCache
+from utils.models import model_in_use
+from utils.references import TOLERANCE, cached_suffixes, reference_sweep
+from utils.sweep_specs import SweepSpec
 
 _results: WeakKeyDictionary[TransformerBridge, dict[str, tuple[Callable, Tensor]]] = WeakKeyDictionary()
 """For `result_of`: by model and sweep, the function that was checked last and its result."""
 
-NUMBER_OF_ENTRIES = (
+ENTRIES_HINT = (
     "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions by "
     "the corrupted tokens"
 )
 
 
-def check_sweep(
-    function: Callable, name: str, axes: str, components: tuple[str, ...] = (), reference: str = ""
-) -> None:
-    """Compare a sweep with `transformer_lens.patching`'s function of its name, on tiny models, then on the loaded one.
+def check_sweep(function: Callable, spec: SweepSpec) -> None:
+    """Compare a sweep with its reference, `transformer_lens.patching`'s, on tiny models, then on the loaded one.
 
-    The tiny models come first because they answer at once; with other prompts, lengths, numbers of prompts and
-    metrics they are also what stored or hard-coded numbers fail on. `axes` names the axes of the result, and
-    `components` the entries of its first axis where that is one. `reference` is the name in `transformer_lens.patching`
-    where it is not the learner's.
+    The tiny models come first because they take milliseconds; with other prompts, lengths, numbers of prompts and
+    metrics, they also refuse stored and hard-coded numbers.
     """
-    check_sweep_on_tiny_models(function, name, axes, components, reference=reference)
+    check_sweep_on_tiny_models(function, spec)
     model = model_in_use()
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
     data = load_ioi(model)
-    expected = reference_sweep(reference or name, model, data)
-    ends = known_ends(reference or name, model, data)
-    # A sweep with a name of its own may run less often.
-    with case_on_loaded_model(None if reference else expected.numel(), ends) as case:
-        _compare(function, name, axes, components, case, expected, "on the 8 IOI prompts", reference)
+    expected = reference_sweep(spec.reference, model, data)
+    suffix_cache = cached_suffixes(spec.reference, model, data)
+    # A fast sweep calls the metric less often than its result has entries.
+    total = expected.numel() if spec.reference == spec.name else None
+    with loaded_case(model, data, total, suffix_cache) as case:
+        _compare(function, spec, case, expected)
 
 
 def result_of(function: Callable) -> Tensor:
-    """What a learner's sweep gives on the loaded model and the 8 IOI prompts: `tests.result_of(your_sweep)`.
+    """Return the result of a learner's sweep on the loaded model and the 8 IOI prompts: `tests.result_of(your_sweep)`.
 
-    The check of the sweep has computed it, and it is kept from there; where the check has not run, it is computed.
-    """
-    for checked, result in _results.get(model_in_use(), {}).values():
-        if checked is function:
-            return result.clone()
-    with case_on_loaded_model(total=None) as case:
-        return function(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
-
-
-@contextlib.contextmanager
-def case_on_loaded_model(total: int | None, ends: KnownEnds | None = None) -> Iterator[TinyCase]:
-    """A sweep's arguments on the loaded model and the 8 IOI prompts, with a progress bar for `total` patched runs.
-
-    The metric moves the bar, for a sweep calls it once for each of its runs.
+    It is the one that the check of the sweep computed; where the check has not run, the sweep is run.
     """
     model = model_in_use()
-    data = load_ioi(model)
-    _, clean_cache = model.run_with_cache(data.tokens)
-    ioi_metric = make_ioi_metric(model, data)
-    with progress_bar(total) as bar:
-
-        def patching_metric(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
-            if bar.n != total:  # what a failure is explained with is no run of the sweep
-                bar.update()
-            return ioi_metric(logits)
-
-        yield TinyCase(model, data.corrupted_tokens, clean_cache, patching_metric, ends)
+    for checked, result in _results.get(model, {}).values():
+        # The check of a fast sweep wraps the learner's function, to count what it computes.
+        if checked is function or getattr(checked, "__wrapped__", None) is function:
+            return result.clone()
+    with loaded_case(model, load_ioi(model)) as case:
+        return function(**case.arguments)
 
 
-def check_sweep_on_tiny_models(
-    function: Callable,
-    name: str,
-    axes: str,
-    components: tuple[str, ...] = (),
-    seed: int = 0,
-    reference: str = "",
-) -> None:
-    """The part of `check_sweep` that needs no loaded model, and what holds of every sweep whatever the reference."""
+def check_sweep_on_tiny_models(function: Callable, spec: SweepSpec, seed: int = 0) -> None:
+    """Run the part of `check_sweep` that needs no loaded model, and check what holds whatever the reference is."""
     with one_thread():
-        for case in map(_with_ends, tiny_cases(seed)):
-            expected = _reference(reference or name, case)
-            n_layers, n_heads = case.model.cfg.n_layers, case.model.cfg.n_heads
-            batch, positions = case.corrupted_tokens.shape
-            where = (
-                f"on a random model with {n_layers} layers and {n_heads} heads, {batch} prompts of {positions} tokens"
-            )
-            _compare(function, name, axes, components, case, expected, where, reference)
-
-        def sweep(case: TinyCase) -> Tensor:
-            return _run(function, name, axes, case, expected, where)
-
-        # A sweep with a name of its own may skip what cannot differ between real runs; the invariants make up caches.
-        if not reference:
-            check_invariants(sweep, name, axes, components or ONLY_COMPONENT[axes], case)
+        for tiny_case in tiny_cases(seed):
+            case = dataclasses.replace(tiny_case, suffix_cache=SuffixCache())
+            compare_with_reference(function, spec, case)
+        # A fast sweep may skip what cannot differ between real runs, and the invariants make up caches.
+        if spec.reference == spec.name:
+            check_invariants(partial(_run, function, spec), spec, case)
 
 
-def compare_with_reference(
-    function: Callable, name: str, axes: str, case: TinyCase, where: str, reference: str
-) -> None:
-    """Compare a sweep with `transformer_lens.patching`'s function `reference` on one case; `where` describes it."""
-    _compare(function, name, axes, (), case, _reference(reference, case), where, reference)
+def compare_with_reference(function: Callable, spec: SweepSpec, case: SweepCase) -> None:
+    """Compare a sweep with its reference on one case."""
+    _compare(function, spec, case, _reference(spec, case))
 
 
-def _with_ends(case: TinyCase) -> TinyCase:
-    """The same case, of which it will be known how the reference's runs ended, so that the learner's can end so."""
-    return dataclasses.replace(case, ends=KnownEnds())
-
-
-def _reference(name: str, case: TinyCase) -> Tensor:
+def _reference(spec: SweepSpec, case: SweepCase) -> Tensor:
     no_progress_bars = mock.patch.object(patching, "tqdm", wraps=list)  # for milliseconds
-    with blocks_remembered(case.model, ends=case.ends), no_progress_bars:
-        return getattr(patching, name)(case.model, case.corrupted_tokens, case.clean_cache, case.patching_metric)
+    with memoized_forward(case.model, case.suffix_cache), no_progress_bars:
+        return getattr(patching, spec.reference)(*case.arguments.values())
 
 
-def _compare(
-    function: Callable,
-    name: str,
-    axes: str,
-    components: tuple[str, ...],
-    case: TinyCase,
-    expected: Tensor,
-    where: str,
-    reference: str = "",
-) -> None:
-    actual, expected = _run(function, name, axes, case, expected, where), expected.cpu()
-    _results.setdefault(case.model, {})[name] = function, actual.clone()  # right or wrong, it is worth a look
+def _compare(function: Callable, spec: SweepSpec, case: SweepCase, expected: Tensor) -> None:
+    actual, expected = _run(function, spec, case), expected.cpu()
+    _results.setdefault(case.model, {})[spec.name] = function, actual.clone()  # right or wrong, it can be plotted
 
     def hint() -> str:
-        return "".join(global_hints(function)) or _hint(
-            actual, expected, reference or name, case, axes.split()[-1], components
-        )
+        return "".join(global_hints(function)) or _hint(actual, expected, spec, case)
 
-    require_close(
-        actual, expected, axes, f"{name} equals transformer_lens.patching.{reference or name} {where}", hint, components
-    )
+    checked = f"{spec.name} equals transformer_lens.patching.{spec.reference} {case.description}"
+    require_close(actual, expected, spec.axes, checked, hint, spec.components)
 
 
-def _run(function: Callable, name: str, axes: str, case: TinyCase, expected: Tensor, where: str) -> Tensor:
-    """The result of the learner's sweep, which has the shape and type of the expected one."""
-    result = _call_sweep(function, name, case)
+def _run(function: Callable, spec: SweepSpec, case: SweepCase) -> Tensor:
+    """Return the result of the learner's sweep; raise `CheckFailed` unless it has the documented shape and type."""
+    result = _call_sweep(function, spec, case)
+    cfg = case.model.cfg
+    shape = spec.shape(cfg.n_layers, case.corrupted_tokens.shape[1], cfg.n_heads)
     return require_tensor(
         result,
-        tuple(expected.shape),
-        expected.dtype,
-        f"{name} returns [{axes}], {where}",
-        "".join(global_hints(function)) or shape_hint(result, expected.shape, axes) or NUMBER_OF_ENTRIES,
+        shape,
+        torch.float32,
+        f"{spec.name} returns [{spec.axes}], {case.description}",
+        "".join(global_hints(function)) or shape_hint(result, shape, spec.axes) or ENTRIES_HINT,
     )
 
 
-def _call_sweep(function: Callable, name: str, case: TinyCase) -> object:
-    """Call the learner's sweep, and refuse one that leaves traces."""
+def _call_sweep(function: Callable, spec: SweepSpec, case: SweepCase) -> object:
+    """Call the learner's sweep; raise `CheckFailed` if it leaves traces."""
     tensors = {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict}
     before, weights = {key: tensor.clone() for key, tensor in tensors.items()}, fingerprints(case.model)
-    # In this order: an earlier exercise's hooks are taken off, then blocks begin to remember, then changes are noticed.
+    # In this order: an earlier exercise's hooks are removed, then memoizing begins, then changes are noticed.
     with (
         hooks_left(case.model) as left,
-        blocks_remembered(case.model, PausedFollowing(), case.ends),
-        ways_to_run_kept(case.model) as changed,
+        memoized_forward(case.model, case.suffix_cache),
+        modes_and_forwards_restored(case.model) as changed,
     ):
-        result = call_with(
-            function,
-            name,
-            model=case.model,
-            corrupted_tokens=case.corrupted_tokens,
-            clean_cache=case.clean_cache,
-            patching_metric=case.patching_metric,
-        )
+        result = call_with(function, spec.name, **case.arguments)
     if left:
         raise CheckFailed(
-            f"{name} leaves no hook on the model",
+            f"{spec.name} leaves no hook on the model",
             "no hooks",
             f"hooks at {', '.join(left[:3])}",
             "model.run_with_hooks removes its hooks by itself; model.add_hook and register_forward_hook do not",
         )
     if changed:
         raise CheckFailed(
-            f"{name} leaves the model as it was",
+            f"{spec.name} leaves the model as it was",
             "every module in the mode and with the forward that it had",
             "; ".join(changed[:1]),
             "it lasts for all exercises after this one: run_with_hooks needs neither model.train() nor another forward",
         )
-    _refuse_changes(name, case, before, weights)
+    _refuse_changes(spec.name, case, before, weights)
     return result
 
 
-def _refuse_changes(name: str, case: TinyCase, before: dict[str, Tensor], weights: dict[str, str]) -> None:
+def _refuse_changes(name: str, case: SweepCase, before: dict[str, Tensor], weights: dict[str, str]) -> None:
     now = {"corrupted_tokens": case.corrupted_tokens, **case.clean_cache.cache_dict}
     weights_now = fingerprints(case.model)
     changed = changed_tensors(now, before) + [key for key in weights if weights_now.get(key) != weights[key]]
@@ -219,16 +155,14 @@ def _refuse_changes(name: str, case: TinyCase, before: dict[str, Tensor], weight
         raise CheckFailed(
             f"{name} leaves its arguments as they were",
             "clean cache, corrupted tokens and the model's weights unchanged",
-            f"{known_name(case.model, changed[0])} was changed",
+            f"{familiar_name(case.model, changed[0])} was changed",
             "a hook must never write into a tensor of the clean cache, nor return one that is edited later"
             if changed[0] in case.clean_cache.cache_dict
             else "work on a copy",
         )
 
 
-def _hint(
-    actual: Tensor, expected: Tensor, name: str, case: TinyCase, last_axis: str, components: tuple[str, ...]
-) -> str:
+def _hint(actual: Tensor, expected: Tensor, spec: SweepSpec, case: SweepCase) -> str:
     """Name the usual cause that fits what came out."""
     unpatched = case.patching_metric(case.model(case.corrupted_tokens)).cpu().expand_as(expected)
     if torch.allclose(actual, unpatched):
@@ -240,41 +174,43 @@ def _hint(
         return "some entries were never filled in"
     if torch.equal(actual, actual[..., :1].expand_as(actual)):
         return (
-            f"every {last_axis} of a row has the same value: each run patches its own {last_axis}, and a function made "
-            "in a loop sees the loop's last value unless functools.partial binds the current one"
+            f"every {spec.last_axis} of a row has the same value: each run patches its own {spec.last_axis}, and a "
+            "function made in a loop sees the loop's last value unless functools.partial binds the current one"
         )
     return (
-        _component_hint(actual, expected, components)
-        or _logits_hint(actual, name, case)
+        _component_hint(actual, expected, spec)
+        or _logits_hint(actual, spec, case)
         or "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache: "
         "look at which hook point, layer and index each run uses"
     )
 
 
 def _changed_numbers_hint(actual: Tensor, expected: Tensor) -> str:
-    """Tell right numbers that were rounded, moved or scaled, as a whole or for each component, from wrong ones."""
+    """Say so where the numbers are right but rounded, shifted or scaled, as a whole or for each component."""
     if torch.allclose(actual, expected, rtol=1e-2, atol=1e-3):
         return "the numbers are nearly right: keep float32 from the logits to the result, and round nothing"
     parts = [(actual, expected)] if actual.dim() == 2 else list(zip(actual, expected, strict=True))
-    if all(_is_moved_or_scaled(part.flatten(), wanted.flatten()) for part, wanted in parts):
-        return "the numbers are moved or scaled: each entry is what patching_metric(logits) gives, and no more"
+    if all(_is_shifted_or_scaled(part.flatten(), wanted.flatten()) for part, wanted in parts):
+        return "the numbers are shifted or scaled: each entry is what patching_metric(logits) returns, and no more"
     return ""
 
 
-def _is_moved_or_scaled(actual: Tensor, expected: Tensor) -> bool:
+def _is_shifted_or_scaled(actual: Tensor, expected: Tensor) -> bool:
     correlation = torch.corrcoef(torch.stack([actual, expected]).double())[0, 1]
     return bool(correlation.abs() > 0.999999)
 
 
-def _component_hint(actual: Tensor, expected: Tensor, components: tuple[str, ...]) -> str:
-    """Name the components that are not what they should be, where that says more than nothing."""
-    found = {}
-    for component, part in zip(components, actual if components else (), strict=True):
-        fits = [torch.allclose(part, wanted, rtol=1.3e-6, atol=1e-5) for wanted in expected]
+def _component_hint(actual: Tensor, expected: Tensor, spec: SweepSpec) -> str:
+    """Name the components that are wrong, where some are right or they are in another order."""
+    if not spec.has_component_axis:
+        return ""
+    components, found = spec.components, {}
+    for component, part in zip(components, actual, strict=True):
+        fits = [torch.allclose(part, wanted, **TOLERANCE) for wanted in expected]
         found[component] = components[fits.index(True)] if any(fits) else None
     wrong = [component for component in found if found[component] != component]
     if wrong and all(found.values()):
-        return f"the order is {', '.join(components)}, but where {wrong[0]} belongs stands {found[wrong[0]]}"
+        return f"the order is {', '.join(components)}, but {found[wrong[0]]} stands in the place of {wrong[0]}"
     if 0 < len(wrong) < len(components):
         return f"the {', '.join(wrong)} part differs and the rest is right: look at its activation name and hook"
     return ""
@@ -287,17 +223,14 @@ LOGITS_CHANGED = {
 }
 
 
-def _logits_hint(actual: Tensor, name: str, case: TinyCase) -> str:
-    """Tell whether the metric was given something else than the logits of the patched run."""
+def _logits_hint(actual: Tensor, spec: SweepSpec, case: SweepCase) -> str:
+    """Say so where the metric got something other than the logits of the patched run."""
     if case.model.cfg.d_vocab > VOCABULARY:  # the loaded model, on which this would take minutes
         return ""
     for which, change in LOGITS_CHANGED.items():
-        given = TinyCase(
-            case.model,
-            case.corrupted_tokens,
-            case.clean_cache,
-            lambda logits, change=change: case.patching_metric(change(logits)),
+        other = dataclasses.replace(
+            case, patching_metric=lambda logits, change=change: case.patching_metric(change(logits))
         )
-        if torch.allclose(actual, _reference(name, given).cpu(), atol=1e-5):
+        if torch.allclose(actual, _reference(spec, other).cpu(), atol=1e-5):
             return f"give the metric the logits as they come out of the run, {which}"
     return ""

@@ -1,5 +1,10 @@
-"""Forward passes that are computed once: what the patched runs of one sweep have in common.
+"""Memoized forward passes: what the patched runs of one sweep have in common is computed once.
 
-`blocks` answers a block's repeated call from its last result, `suffix_cache` keeps how patched runs go on after the
-patch, and `hook_names` looks a model's hook points up once.
+`blocks` returns the last outputs of a block whose inputs are its last ones, `suffix_cache` has final residual streams
+by the inputs of the block after the patch, and `hook_names` the names of the hook points.
 """
+
+from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward.suffix_cache import SuffixCache
+
+__all__ = ["SuffixCache", "memoized_forward"]

@@ -1,4 +1,4 @@
-"""The names of a model's hook points, looked up once: transformer_lens does it twice in every run with hooks."""
+"""The names of a model's hook points, which transformer_lens looks up twice in every run with hooks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,11 +9,8 @@ from transformer_lens.model_bridge import TransformerBridge, bridge_core
 
 
 @contextlib.contextmanager
-def hook_names_remembered(model: TransformerBridge) -> Iterator[None]:
-    """Have `model.hook_dict`, and the names that stand for others in it, made once, until the context ends.
-
-    A hook point that is added meanwhile is found: then both are made anew.
-    """
+def cached_hook_names(model: TransformerBridge) -> Iterator[None]:
+    """Cache `model.hook_dict` and the aliases in it until the context ends; a new hook point renews both."""
     bridge_class, make_hook_dict = type(model), type(model).hook_dict.fget
     make_aliases = bridge_core.build_alias_to_canonical_map
     registry: dict[str, HookPoint] = {}
@@ -29,8 +26,8 @@ def hook_names_remembered(model: TransformerBridge) -> Iterator[None]:
             aliases = make_aliases(hook_points)
         return dict(hook_points)
 
-    def build_alias_to_canonical_map(given: dict, prefix: str = "") -> dict[str, str]:
-        return dict(aliases) if given == hook_points and not prefix else make_aliases(given, prefix)
+    def build_alias_to_canonical_map(points: dict, prefix: str = "") -> dict[str, str]:
+        return dict(aliases) if points == hook_points and not prefix else make_aliases(points, prefix)
 
     with (
         mock.patch.object(bridge_class, "hook_dict", property(hook_dict)),

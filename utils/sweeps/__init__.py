@@ -21,247 +21,109 @@ corrupted run has already done, and leaving it out changes no number:
 
 What remains is a sum of the same products in another order, so results differ by rounding (some 1e-6) and no more.
 `arithmetic.py` is GPT-2's layers as functions, `patches.py` says where each kind of patch enters and with what, and
-`patched_runs.py` sends the patched runs through the layers. `transformer_lens.patching` remains the reference.
+`patched_runs.py` sends the patched runs through the layers; the table of the sweeps is `utils.sweep_specs`.
+`transformer_lens.patching` remains the reference.
 """
 
-from typing import TypedDict, Unpack
+from typing import Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.published import BLOCK_COMPONENTS, HEAD_COMPONENTS
+from utils.sweep_specs import SWEEPS, SweepSpec
 from utils.sweeps.arithmetic import SweepError
-from utils.sweeps.patched_runs import Metric, sweep
+from utils.sweeps.patched_runs import DEFAULT_MEMORY, Metric, sweep
 
-__all__ = [
-    "SweepError",
-    "SweepOptions",
-    "get_act_patch_attn_head_all_pos_every",
-    "get_act_patch_attn_head_by_pos_every",
-    "get_act_patch_attn_head_k_all_pos",
-    "get_act_patch_attn_head_k_by_pos",
-    "get_act_patch_attn_head_out_all_pos",
-    "get_act_patch_attn_head_out_by_pos",
-    "get_act_patch_attn_head_pattern_all_pos",
-    "get_act_patch_attn_head_pattern_by_pos",
-    "get_act_patch_attn_head_q_all_pos",
-    "get_act_patch_attn_head_q_by_pos",
-    "get_act_patch_attn_head_v_all_pos",
-    "get_act_patch_attn_head_v_by_pos",
-    "get_act_patch_attn_out",
-    "get_act_patch_block_every",
-    "get_act_patch_mlp_out",
-    "get_act_patch_resid_mid",
-    "get_act_patch_resid_pre",
-]
+__all__ = ["Metric", "Sweep", "SweepError", *SWEEPS]
 
+DOC = """Patch {components} {where}: {axes}.
 
-class SweepOptions(TypedDict, total=False):
-    """What every function here takes besides the four arguments of its namesake in `transformer_lens.patching`.
+    The arguments, but for the options, and the numbers are those of `transformer_lens.patching.{name}`.
+    The metric is called with logits of the usual shape, [batch pos d_vocab], of which only the last position is
+    computed; the others hold NaN, so that a metric which reads them is noticed.
 
-    The metric is called with logits of the usual shape, `[batch pos d_vocab]`, of which only the last position is
-    computed; the others hold NaN, so that a metric which reads them is noticed. A metric that reads only some tokens,
-    as a logit difference does, may say which in an attribute, `metric.tokens_read = answer_tokens` (of any shape):
-    then the others are not computed either.
+    Options:
+        tokens_read: the tokens whose logits the metric reads, a tensor of any shape such as answer_tokens; the logits
+            of other tokens are not computed then. Default: all tokens.
+        all_positions: give the metric the logits of every position, for a metric that reads others than the last.
+        max_memory: about how many bytes a batch of patched runs may take, besides the activations of the two runs.
+            At least one patched run is computed at a time, and batches are never larger than is fast.
+        progress: show a progress bar, on stdout, if the work takes longer than two seconds.
+
+    Raises `SweepError` for a model that does not compute as GPT-2 does, and for a metric that reads other logits.
     """
 
-    all_positions: bool
-    """Give the metric the logits of every position. Needed only for a metric that reads others than the last."""
-    max_memory: int
-    """About how many bytes a batch of patched runs may take, besides the activations of the two runs. Default: 256 MiB.
-    At least one patched run is computed at a time, and batches are never larger than is fast."""
-    progress: bool
-    """Show a progress bar, on stdout, if the work takes longer than two seconds. Default: True."""
+
+class Sweep(Protocol):
+    """A function of this package."""
+
+    def __call__(
+        self,
+        model: TransformerBridge,
+        corrupted_tokens: Int[Tensor, "batch pos"],
+        clean_cache: ActivationCache,
+        patching_metric: Metric,
+        *,
+        tokens_read: Int[Tensor, "..."] | None = None,
+        all_positions: bool = False,
+        max_memory: int = DEFAULT_MEMORY,
+        progress: bool = True,
+    ) -> Float[Tensor, "..."]: ...
 
 
-def get_act_patch_resid_pre(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos"]:
-    """Patch the residual stream before each layer, one position at a time."""
-    return sweep(("resid_pre",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
+def _make_sweep(spec: SweepSpec) -> Sweep:
+    def sweep_function(
+        model: TransformerBridge,
+        corrupted_tokens: Int[Tensor, "batch pos"],
+        clean_cache: ActivationCache,
+        patching_metric: Metric,
+        *,
+        tokens_read: Int[Tensor, "..."] | None = None,
+        all_positions: bool = False,
+        max_memory: int = DEFAULT_MEMORY,
+        progress: bool = True,
+    ) -> Float[Tensor, "..."]:
+        result = sweep(
+            spec.components,
+            spec.by_position,
+            model,
+            corrupted_tokens,
+            clean_cache,
+            patching_metric,
+            tokens_read=tokens_read,
+            all_positions=all_positions,
+            max_memory=max_memory,
+            progress=progress,
+        )
+        if spec.last_axis == "dest_pos":
+            result = result.transpose(-1, -2)  # from the order of the other maps by position
+        return result if spec.has_component_axis else result[0]
+
+    where = {"pos": "one position at a time", "head": "of one head at a time, at all positions"}.get(
+        spec.axes.removeprefix("component layer ").removeprefix("layer "), "of one head at one position at a time"
+    )
+    components = ", ".join(spec.components) + (" (in this order), one at a time," if spec.has_component_axis else "")
+    sweep_function.__doc__ = DOC.format(components=components, where=where, axes=f"[{spec.axes}]", name=spec.name)
+    sweep_function.__name__ = sweep_function.__qualname__ = spec.name
+    return sweep_function
 
 
-def get_act_patch_resid_mid(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos"]:
-    """Patch the residual stream between attention and MLP of each layer, one position at a time."""
-    return sweep(("resid_mid",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_out(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos"]:
-    """Patch the output of each attention layer, one position at a time."""
-    return sweep(("attn_out",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_mlp_out(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos"]:
-    """Patch the output of each MLP, one position at a time."""
-    return sweep(("mlp_out",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_block_every(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "3 layer pos"]:
-    """Patch resid_pre, attn_out and mlp_out (in this order), one position at a time."""
-    return sweep(BLOCK_COMPONENTS, True, model, corrupted_tokens, clean_cache, patching_metric, **options)
-
-
-def get_act_patch_attn_head_out_all_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head"]:
-    """Patch the outputs z of one head at a time, at all positions."""
-    return sweep(("z",), False, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_q_all_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head"]:
-    """Patch the queries of one head at a time, at all positions."""
-    return sweep(("q",), False, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_k_all_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head"]:
-    """Patch the keys of one head at a time, at all positions."""
-    return sweep(("k",), False, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_v_all_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head"]:
-    """Patch the values of one head at a time, at all positions."""
-    return sweep(("v",), False, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_pattern_all_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head"]:
-    """Patch the attention pattern of one head at a time, at all positions."""
-    return sweep(("pattern",), False, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_out_by_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos head"]:
-    """Patch the output z of one head at one position at a time."""
-    return sweep(("z",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_q_by_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos head"]:
-    """Patch the query of one head at one position at a time."""
-    return sweep(("q",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_k_by_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos head"]:
-    """Patch the key of one head at one position at a time."""
-    return sweep(("k",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_v_by_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer pos head"]:
-    """Patch the value of one head at one position at a time."""
-    return sweep(("v",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-
-
-def get_act_patch_attn_head_pattern_by_pos(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "layer head dest_pos"]:
-    """Patch the attention pattern of one head at one destination position at a time.
-
-    The axes are in another order than those of the other maps by position, as in transformer_lens.
-    """
-    by_pos = sweep(("pattern",), True, model, corrupted_tokens, clean_cache, patching_metric, **options)[0]
-    return by_pos.transpose(-1, -2)
-
-
-def get_act_patch_attn_head_all_pos_every(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "5 layer head"]:
-    """Patch z, q, k, v and pattern (in this order) of one head at a time, at all positions."""
-    return sweep(HEAD_COMPONENTS, False, model, corrupted_tokens, clean_cache, patching_metric, **options)
-
-
-def get_act_patch_attn_head_by_pos_every(
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    **options: Unpack[SweepOptions],
-) -> Float[Tensor, "5 layer pos head"]:
-    """Patch z, q, k, v and pattern (in this order) of one head at one position at a time."""
-    return sweep(HEAD_COMPONENTS, True, model, corrupted_tokens, clean_cache, patching_metric, **options)
+get_act_patch_resid_pre = _make_sweep(SWEEPS["get_act_patch_resid_pre"])
+get_act_patch_resid_mid = _make_sweep(SWEEPS["get_act_patch_resid_mid"])
+get_act_patch_attn_out = _make_sweep(SWEEPS["get_act_patch_attn_out"])
+get_act_patch_mlp_out = _make_sweep(SWEEPS["get_act_patch_mlp_out"])
+get_act_patch_block_every = _make_sweep(SWEEPS["get_act_patch_block_every"])
+get_act_patch_attn_head_out_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_out_all_pos"])
+get_act_patch_attn_head_q_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_q_all_pos"])
+get_act_patch_attn_head_k_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_k_all_pos"])
+get_act_patch_attn_head_v_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_v_all_pos"])
+get_act_patch_attn_head_pattern_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_pattern_all_pos"])
+get_act_patch_attn_head_all_pos_every = _make_sweep(SWEEPS["get_act_patch_attn_head_all_pos_every"])
+get_act_patch_attn_head_out_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_out_by_pos"])
+get_act_patch_attn_head_q_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_q_by_pos"])
+get_act_patch_attn_head_k_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_k_by_pos"])
+get_act_patch_attn_head_v_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_v_by_pos"])
+get_act_patch_attn_head_pattern_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_pattern_by_pos"])
+get_act_patch_attn_head_by_pos_every = _make_sweep(SWEEPS["get_act_patch_attn_head_by_pos_every"])

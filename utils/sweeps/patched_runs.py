@@ -14,7 +14,7 @@ from transformer_lens.utilities import get_act_name
 
 from utils.models import DEFAULT_THREADS
 from utils.progress import progress_bar
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS
 from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
 from utils.sweeps.patches import (
     AFTER_MLP,
@@ -47,20 +47,21 @@ def sweep(
     corrupted_tokens: Int[Tensor, "batch pos"],
     clean_cache: ActivationCache,
     patching_metric: Metric,
+    *,
+    tokens_read: Int[Tensor, "..."] | None = None,
     all_positions: bool = False,
     max_memory: int = DEFAULT_MEMORY,
     progress: bool = True,
 ) -> Float[Tensor, "component layer *cell"]:
-    """The metric of every patched run of `components`: at each position, or in each head, or in each head by position.
+    """Return the metric of every patched run of `components`: by position, by head, or by position and head.
 
-    The options are those of `SweepOptions` in the package. Raises `SweepError` for a model that the arithmetic does
-    not fit, and for a metric that reads more logits than it is given.
+    The options and errors are those of the package's functions.
     """
     refuse_other_models(model)
     with _all_threads():
         logits, corrupted = _corrupted_run(model, corrupted_tokens, components)
         runs = Runs(clean_cache, corrupted)
-        metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions)
+        metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
         result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
         patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
         walker = _Walker(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
@@ -137,25 +138,29 @@ class _Walker:
 class _MetricOfPatchedRuns:
     """The caller's metric, given logits of the usual shape of which only what it reads is filled in.
 
-    That is the last position, or all with `all_positions`; of the last position, it is the tokens in the metric's
-    attribute `tokens_read` if it has one. The rest holds NaN, so that a metric which reads more gives NaN, and is
-    refused, instead of a wrong number.
+    That is the last position, or all with `all_positions`; of the last position, it is the tokens `tokens_read` if
+    they are given. The rest holds NaN, so that a metric which reads more gives NaN, and is refused, instead of a wrong
+    number.
     """
 
     def __init__(
-        self, metric: Metric, corrupted_logits: Float[Tensor, "batch pos d_vocab"], all_positions: bool
+        self,
+        metric: Metric,
+        corrupted_logits: Float[Tensor, "batch pos d_vocab"],
+        all_positions: bool,
+        tokens_read: Int[Tensor, "..."] | None,
     ) -> None:
         self.metric = metric
         self.all_positions = all_positions
-        tokens = None if all_positions else getattr(metric, "tokens_read", None)
+        tokens = None if all_positions else tokens_read
         self.tokens = None if tokens is None else torch.as_tensor(tokens).unique().to(corrupted_logits.device)
         self.buffer = corrupted_logits if all_positions else torch.full_like(corrupted_logits, torch.nan)
         self.of_corrupted_run = self._call(corrupted_logits.clone())
         at_end = corrupted_logits[:, END] if self.tokens is None else corrupted_logits[:, END, self.tokens]
         if not torch.allclose(self(at_end), self.of_corrupted_run, equal_nan=True):
             raise SweepError(
-                "This patching_metric reads more of the logits than the last position (or than the tokens in its "
-                "attribute tokens_read): call the sweep with all_positions=True, which computes all of them."
+                "This patching_metric reads more of the logits than the last position (or than the tokens in "
+                "tokens_read): call the sweep with all_positions=True, which computes all of them."
             )
 
     def __call__(self, logits: Float[Tensor, "batch wanted_pos token"]) -> Float[Tensor, ""]:

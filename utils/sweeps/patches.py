@@ -20,7 +20,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.utilities import get_act_name
 
-from utils.published import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS
 from utils.sweeps.arithmetic import Block, SweepError, attend
 
 BEFORE_ATTENTION, BEFORE_MLP, AFTER_MLP = range(3)

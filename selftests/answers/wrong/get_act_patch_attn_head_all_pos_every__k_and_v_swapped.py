@@ -1,5 +1,5 @@
 # k and v have changed places.
-# message: where k belongs stands v
+# message: v stands in the place of k
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Subtracts the corrupted run's metric.
-# message: the numbers are moved or scaled
+# message: the numbers are shifted or scaled
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Turns the sign of the metric.
-# message: the numbers are moved or scaled
+# message: the numbers are shifted or scaled
 import torch
 
 

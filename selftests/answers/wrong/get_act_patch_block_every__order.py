@@ -1,5 +1,5 @@
 # attn_out and mlp_out have changed places.
-# message: where attn_out belongs stands mlp_out
+# message: mlp_out stands in the place of attn_out
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Scales each component's table to lie between 0 and 1.
-# message: the numbers are moved or scaled
+# message: the numbers are shifted or scaled
 import torch
 from transformer_lens.utilities import get_act_name
 

@@ -1,5 +1,5 @@
 # Returns a list of lists.
-# message: give back one torch tensor
+# message: return one torch tensor
 from functools import partial
 
 import torch

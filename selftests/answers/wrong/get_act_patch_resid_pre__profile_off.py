@@ -1,5 +1,5 @@
 # Switches off for a while what notices a call of transformer_lens.patching.
-# message: the check could not follow
+# message: it called a function of transformer_lens.patching
 import sys
 
 from transformer_lens import patching

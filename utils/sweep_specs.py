@@ -1,0 +1,100 @@
+"""The sweeps of `transformer_lens.patching`, one row of a table each.
+
+Checks, references, fast sweeps, the published maps, the benchmark and the banks of answers read this table.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
+HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
+"""The first axis of transformer_lens's `..._every` sweeps, in order."""
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """One sweep: what it patches, the axes of its result, and its names."""
+
+    name: str
+    """The name of the function, in `utils.sweeps` and in a learner's notebook."""
+    components: tuple[str, ...]
+    """The activations that are patched, one at a time."""
+    axes: str
+    """The axes of the result, such as `"component layer pos"`."""
+    published_name: str = ""
+    """The name of the published map for gpt2-small; empty where none was published."""
+    transformer_lens_name: str = ""
+    """The name in `transformer_lens.patching` where it is not `name`."""
+
+    @property
+    def reference(self) -> str:
+        """The function of `transformer_lens.patching` that the sweep must equal."""
+        return self.transformer_lens_name or self.name
+
+    @property
+    def last_axis(self) -> str:
+        """What the columns of a map stand for: `"pos"` or `"head"`."""
+        return self.axes.split()[-1]
+
+    @property
+    def has_component_axis(self) -> bool:
+        """Whether the result is a stack of maps, one for each component."""
+        return self.axes.startswith("component ")
+
+    @property
+    def by_position(self) -> bool:
+        """Whether each run patches a single position."""
+        return "pos" in self.axes
+
+    @property
+    def parts(self) -> "list[SweepSpec]":
+        """The sweeps over one component of which this one is a stack; the sweep itself if it is none."""
+        if not self.has_component_axis:
+            return [self]
+        same = [spec for spec in SWEEPS.values() if len(spec.components) == 1 and spec.by_position == self.by_position]
+        over_heads = "head" in self.axes
+        return [
+            next(spec for spec in same if spec.components == (component,) and ("head" in spec.axes) == over_heads)
+            for component in self.components
+        ]
+
+    def shape(self, n_layers: int, n_positions: int, n_heads: int) -> tuple[int, ...]:
+        """Return the shape of the result for a model and prompts of these sizes."""
+        sizes = {"component": len(self.components), "layer": n_layers, "head": n_heads}
+        return tuple(sizes.get(axis, n_positions) for axis in self.axes.split())
+
+
+SWEEPS: dict[str, SweepSpec] = {
+    spec.name: spec
+    for spec in (
+        SweepSpec("get_act_patch_resid_pre", ("resid_pre",), "layer pos", "resid_pre"),
+        SweepSpec("get_act_patch_resid_mid", ("resid_mid",), "layer pos"),
+        SweepSpec("get_act_patch_attn_out", ("attn_out",), "layer pos"),
+        SweepSpec("get_act_patch_mlp_out", ("mlp_out",), "layer pos"),
+        SweepSpec("get_act_patch_block_every", BLOCK_COMPONENTS, "component layer pos", "block_every"),
+        SweepSpec("get_act_patch_attn_head_out_all_pos", ("z",), "layer head", "head_out_all_pos"),
+        SweepSpec("get_act_patch_attn_head_q_all_pos", ("q",), "layer head"),
+        SweepSpec("get_act_patch_attn_head_k_all_pos", ("k",), "layer head"),
+        SweepSpec("get_act_patch_attn_head_v_all_pos", ("v",), "layer head"),
+        SweepSpec("get_act_patch_attn_head_pattern_all_pos", ("pattern",), "layer head"),
+        SweepSpec(
+            "get_act_patch_attn_head_all_pos_every", HEAD_COMPONENTS, "component layer head", "head_all_pos_every"
+        ),
+        SweepSpec("get_act_patch_attn_head_out_by_pos", ("z",), "layer pos head"),
+        SweepSpec("get_act_patch_attn_head_q_by_pos", ("q",), "layer pos head"),
+        SweepSpec("get_act_patch_attn_head_k_by_pos", ("k",), "layer pos head"),
+        SweepSpec("get_act_patch_attn_head_v_by_pos", ("v",), "layer pos head"),
+        # The axes are in another order than those of the other maps by position, as in transformer_lens.
+        SweepSpec("get_act_patch_attn_head_pattern_by_pos", ("pattern",), "layer head dest_pos"),
+        SweepSpec(
+            "get_act_patch_attn_head_by_pos_every", HEAD_COMPONENTS, "component layer pos head", "head_by_pos_every"
+        ),
+    )
+}
+RESID_PRE_FAST = dataclasses.replace(
+    SWEEPS["get_act_patch_resid_pre"],
+    name="get_act_patch_resid_pre_fast",
+    transformer_lens_name="get_act_patch_resid_pre",
+)
+"""The learner's own fast sweep of notebook 04."""
+PUBLISHED_SWEEPS: dict[str, SweepSpec] = {spec.published_name: spec for spec in SWEEPS.values() if spec.published_name}
