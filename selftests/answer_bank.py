@@ -17,24 +17,10 @@ import tests
 import utils
 from tests.checks.checking import CheckFailed, exercise_check
 from tests.checks.sweeps import check_sweep_on_tiny_models
-from utils.sweep_specs import SWEEPS
+from tests.exercises import EXERCISE_SWEEPS
 
 ANSWERS = Path(__file__).parent / "answers"
 RIGHT, WRONG = sorted(ANSWERS.glob("right/*.py")), sorted(ANSWERS.glob("wrong/*.py"))
-EXERCISE_SWEEPS = {
-    name: SWEEPS[name]
-    for name in (
-        "get_act_patch_resid_pre",
-        "get_act_patch_block_every",
-        "get_act_patch_attn_head_out_all_pos",
-        "get_act_patch_attn_head_all_pos_every",
-    )
-}
-HOOKS = ("patch_residual_component", "patch_head_vector", "patch_attn_patterns")
-FAST = ("run_from_layer", "get_act_patch_resid_pre_fast")
-EXERCISES = ["ioi_metric", *HOOKS, *EXERCISE_SWEEPS, *FAST]
-"""The functions a learner writes. What notebook 05 asks for is data, and has tests of its own."""
-
 REBOUND = ("tests", "utils", "torch.testing", "transformer_lens")
 """Packages whose names some wrong answers bind to functions of their own."""
 

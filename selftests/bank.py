@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import utils
-from selftests.answer_bank import EXERCISE_SWEEPS, RIGHT, WRONG, expected_words, notebook_variables, refusal
+from selftests.answer_bank import RIGHT, WRONG, expected_words, notebook_variables, refusal
 from selftests.bank_grading import CELLS, differences_from_make_grade, grade, scored_exercises, submissions
+from tests.exercises import EXERCISE_SWEEPS
 
 
 def main() -> int:

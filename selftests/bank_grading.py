@@ -17,10 +17,11 @@ import nbformat
 from nbgrader.utils import is_grade
 
 from grading.demo import demo_class as demo
-from selftests.answer_bank import ANSWERS, EXERCISE_SWEEPS, EXERCISES, RIGHT, exercise_of
+from selftests.answer_bank import ANSWERS, RIGHT, exercise_of
+from tests.exercises import EXERCISE_SWEEPS, FUNCTIONS
 
 CELLS = sorted(ANSWERS.glob("cells/*.ipy"))
-NOTEBOOK_OF = {name: notebook for notebook in demo.GRADED for name in demo.right_answers(notebook) if name in EXERCISES}
+NOTEBOOK_OF = {name: notebook for notebook in demo.GRADED for name in demo.right_answers(notebook) if name in FUNCTIONS}
 GRADE_IDS = [
     cell.metadata.nbgrader.grade_id
     for notebook in demo.GRADED
@@ -28,7 +29,7 @@ GRADE_IDS = [
 ]
 CHECK_OF = {
     name: grade_id
-    for name in EXERCISES
+    for name in FUNCTIONS
     for grade_id in GRADE_IDS
     if grade_id in (f"check_{name}", f"check_{name}_bonus")
 }
@@ -42,7 +43,7 @@ exercise, whose solution takes long to run, stays as it was handed out."""
 def submissions(answers: Iterable[Path]) -> list[Submission]:
     """Put the answers side by side, one for each exercise, in the order of what is said of them."""
     ordered = sorted(answers, key=lambda answer: answer.stem.split("__")[1])
-    by_exercise = [[answer for answer in ordered if exercise_of(answer) == name] for name in EXERCISES]
+    by_exercise = [[answer for answer in ordered if exercise_of(answer) == name] for name in FUNCTIONS]
     return [{exercise_of(answer): answer for answer in row if answer} for row in itertools.zip_longest(*by_exercise)]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from grading.demo import demo_class as demo
 from selftests import bank, bank_grading
-from selftests.answer_bank import EXERCISES, RIGHT, WRONG, exercise_of
+from selftests.answer_bank import RIGHT, WRONG, exercise_of
+from tests.exercises import FUNCTIONS
 
 ALL = [*RIGHT, *WRONG, *bank_grading.CELLS]
 # Notebook 01 is the shortest. One submission has notebook 03 too, where one exercise is wrong and one right.
@@ -47,8 +48,8 @@ def test_right_and_wrong_answers_stand_side_by_side():
 
 
 def test_every_exercise_has_a_check_and_points():
-    assert set(EXERCISES) == set(bank_grading.CHECK_OF)
-    assert set(EXERCISES) == set(bank_grading.NOTEBOOK_OF)
+    assert set(FUNCTIONS) == set(bank_grading.CHECK_OF)
+    assert set(FUNCTIONS) == set(bank_grading.NOTEBOOK_OF)
 
 
 @pytest.mark.parametrize("answer", bank_grading.CELLS, ids=lambda answer: answer.stem)

@@ -16,8 +16,6 @@ import tests
 import utils
 from selftests.answer_bank import (
     ANSWERS,
-    EXERCISE_SWEEPS,
-    EXERCISES,
     RIGHT,
     WRONG,
     check_of,
@@ -31,6 +29,7 @@ from selftests.answer_bank import (
 from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import CheckFailed, changed_tensors, describe, exercise_check
 from tests.checks.guards import hooks_on
+from tests.exercises import EXERCISE_SWEEPS, FUNCTIONS
 from tests.hidden import SEED
 from utils import progress
 
@@ -105,10 +104,10 @@ def test_wrong_answer_fails_with_a_message_that_names_the_trouble(answer, notebo
 
 def test_every_check_of_a_function_has_its_bank():
     checks = {name.removeprefix("test_") for name in tests.__all__ if name.startswith("test_")}
-    assert checks - {"my_circuit"} == set(EXERCISES)
+    assert checks - {"my_circuit"} == set(FUNCTIONS)
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_exercise_has_right_and_wrong_answers(name):
     assert sum(exercise_of(answer) == name for answer in RIGHT) >= 5
     assert sum(exercise_of(answer) == name for answer in WRONG) >= 5
@@ -319,7 +318,7 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_results_are_wrong_answers(name, odd):
     message = str(failure(check_of(name), lambda *args, **kwargs: ODD[odd]))
@@ -327,7 +326,7 @@ def test_odd_results_are_wrong_answers(name, odd):
     assert max(map(len, message.splitlines())) < 400
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("answer", [None, 0, "text", int, len, lambda: 0, lambda x: x, functools.partial(print, 1)])
 def test_odd_functions_are_wrong_answers(name, answer):
     failure(check_of(name), answer)

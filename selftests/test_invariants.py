@@ -7,7 +7,6 @@ import torch
 
 import tests
 import utils
-from selftests.answer_bank import EXERCISE_SWEEPS
 from selftests.own_sweeps import (
     BLOCK_EVERY,
     HEAD_EVERY,
@@ -26,6 +25,7 @@ from selftests.own_sweeps import (
 )
 from tests import test_01_ioi_metric
 from tests.checks import hooks, sweeps
+from tests.exercises import EXERCISE_SWEEPS
 
 SHARED_MISTAKES = [
     (RESID_PRE, from_index_on, None, "it moves at resid_pre layer 0 pos 0"),
@@ -152,7 +152,7 @@ def test_a_second_batch_size_refuses_what_knows_one(monkeypatch):
 @pytest.mark.parametrize("name", ["patch_residual_component", "patch_head_vector", "patch_attn_patterns"])
 def test_a_hook_is_tried_on_two_batch_sizes_with_all_sizes_different(name, monkeypatch):
     cases = []
-    monkeypatch.setattr(hooks, "_check_one_patch", lambda function, name, index, case: cases.append(case))
+    monkeypatch.setattr(hooks, "_check_one_patch", lambda function, exercise, case: cases.append(case))
     getattr(tests, f"test_{name}")(lambda *args, **kwargs: None)
     assert len({case.sizes["batch"] for case in cases}) > 1
     assert all(len(set(case.sizes.values())) == len(case.sizes) for case in cases)

@@ -8,6 +8,7 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 
 from tests import hidden, test_01_ioi_metric
 from tests.checks import cases, checking, hooks, invariants, sweeps
+from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.guards import save_originals
 from tests.checks.sweeps import result_of
 from tests.test_01_ioi_metric import test_ioi_metric
@@ -22,6 +23,8 @@ from tests.test_04_fast_sweeps import test_get_act_patch_resid_pre_fast, test_ru
 from tests.test_05_circuit import test_my_circuit
 
 __all__ = [
+    "CheckFailed",
+    "NotImplementedYet",
     "hidden",
     "result_of",
     "test_get_act_patch_attn_head_all_pos_every",

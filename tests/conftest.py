@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import tests
+from tests import exercises
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.notebooks import NotebookError, find_notebooks, read_functions
 
@@ -14,7 +14,7 @@ from tests.checks.notebooks import NotebookError, find_notebooks, read_functions
 os.environ.setdefault("IOI_MODEL", "ioi-mini")
 
 REPOSITORY = Path(__file__).parents[1]
-EXERCISES = [name.removeprefix("test_") for name in tests.__all__ if name.startswith("test_")]
+EXERCISES = dict.fromkeys(exercise.name for exercise in exercises.EXERCISES)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

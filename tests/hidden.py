@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from tests.checks.checking import exercise_check
 from tests.checks.sweeps import check_sweep_on_tiny_models
+from tests.exercises import EXERCISE_SWEEPS
 from tests.test_01_ioi_metric import check_metric_on_random_logits
-from utils.sweep_specs import SWEEPS
 
 # Every patch that can matter moves these cases' metrics by more than 0.001.
 SEED = 1011
@@ -25,10 +25,9 @@ def test_ioi_metric(ioi_metric: Callable) -> None:
 
 
 def _hidden_sweep_check(name: str) -> Callable[[Callable], None]:
-    """Make the check of a sweep on other random models and prompts."""
-
     def check(function: Callable) -> None:
-        check_sweep_on_tiny_models(function, SWEEPS[name], SEED)
+        """Check the sweep on other random models and prompts."""
+        check_sweep_on_tiny_models(function, EXERCISE_SWEEPS[name], SEED)
 
     check.__name__ = f"test_{name}"
     return hidden_check(check)

@@ -17,7 +17,10 @@ from utils.sweep_specs import RESID_PRE_FAST
 
 @exercise_check
 def test_run_from_layer(run_from_layer: Callable) -> None:
-    """Check that a run can begin at any layer: the logits are those of a whole run, and earlier layers stay idle."""
+    """Check that a run can begin at any layer: the logits are those of a whole run, and no earlier block is computed.
+
+    On tiny random models, for every layer. Takes a fraction of a second.
+    """
     with one_thread():
         for case in tiny_cases():
             for layer in range(case.model.cfg.n_layers):
@@ -26,7 +29,11 @@ def test_run_from_layer(run_from_layer: Callable) -> None:
 
 @exercise_check
 def test_get_act_patch_resid_pre_fast(get_act_patch_resid_pre_fast: Callable) -> None:
-    """Check that the sweep equals `transformer_lens.patching`'s, then that it leaves out what it can."""
+    """Check that the sweep equals `transformer_lens.patching.get_act_patch_resid_pre`, then that it skips what it can.
+
+    On tiny random models first, then on the loaded model and the 8 IOI prompts, where the computed blocks are counted.
+    About 2 seconds on ioi-mini and a quarter of a minute on gpt2-small.
+    """
     counts: list[int] = []
 
     @functools.wraps(get_act_patch_resid_pre_fast)

@@ -1,8 +1,10 @@
-"""What the notebooks import: `import utils`, then `utils.load_model()` and so on."""
+"""The notebooks' helpers: `import utils`, then `utils.load_model()` and so on."""
 
 import utils.threads  # noqa: F401  first, before anything imports PyTorch
-from utils.circuit import CircuitError, evidence_table, measure_evidence, published_circuit
+from utils import sweeps
+from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
 from utils.diagrams import (
+    Diagram,
     block_diagram,
     circuit_diagram,
     forward_pass_diagram,
@@ -16,14 +18,18 @@ from utils.plots import attention_view, heat_map, imshow, topk_of_Nd_tensor
 from utils.published import published_attribution, published_patching, published_results
 from utils.published_view import published_beside
 from utils.references import reference_sweep
+from utils.sweeps import SweepError
 
 __all__ = [
     "ANSWERS",
     "PROMPTS",
     "CircuitError",
+    "Diagram",
+    "Evidence",
     "IOIData",
     "ModelError",
     "PromptError",
+    "SweepError",
     "WorkbookError",
     "attention_view",
     "block_diagram",
@@ -48,5 +54,6 @@ __all__ = [
     "published_patching",
     "published_results",
     "reference_sweep",
+    "sweeps",
     "topk_of_Nd_tensor",
 ]

@@ -30,6 +30,14 @@ LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 NOTEBOOK_VARIABLES = {"model", "data", "clean_tokens", "corrupted_tokens", "clean_cache", "ioi_metric"}
 
 
+DOC = f"""    A pass prints one line. Numbers are compared by `torch.testing.assert_close`, with a relative tolerance of
+    {TOLERANCE["rtol"]} and an absolute one of {TOLERANCE["atol"]}.
+
+    Raises `CheckFailed`, an AssertionError whose text says what was checked, the expected and the actual result, and a
+    hint; where the function is still the stub, it is a `NotImplementedYet`.
+    """
+
+
 class CheckFailed(AssertionError):
     """A check did not pass; the text says what was checked, what came out, and what to look at."""
 
@@ -58,6 +66,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     or a warning in a right answer must not cost any.
     """
     name = check.__name__.removeprefix("test_")
+    check.__doc__ = f"{check.__doc__.rstrip()}\n\n{DOC}"
 
     @functools.wraps(check)
     def run(*position: Callable, **keyword: Callable) -> None:

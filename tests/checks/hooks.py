@@ -13,16 +13,14 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities import get_act_name
 
 from tests.checks.checking import CheckFailed, call_with, changed_tensors, require_tensor, shape_hint, show, some
+from tests.exercises import Exercise
 
 LAYERS = (1, 0)
 AXES = {"batch": "prompt", "head_index": "head"}
 """What the messages call an axis, where that is not its name in the shape."""
 GROWTH = 4
-FIRST_ARGUMENTS = {
-    "patch_residual_component": "corrupted_residual_component",
-    "patch_head_vector": "corrupted_head_vector",
-    "patch_attn_patterns": "corrupted_pattern",
-}
+SIZES = {"batch": 2, "head_index": 3, "pos": 5, "pos_q": 5, "pos_k": 7, "d_head": 7, "d_model": 7}
+"""The sizes of an activation's axes: no two alike in one activation, so that a swapped axis cannot pass by luck."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +36,18 @@ class HookCase:
     index: int
 
 
-def check_hook(
-    function: Callable,
-    name: str,
-    activation_names: tuple[str, ...],
-    sizes: dict[str, int],
-    index_argument: str,
-    axis: int,
-) -> None:
-    """Try a hook function on small random tensors, for two layers and every index.
-
-    `sizes` maps the activation's axes, in order, to numbers that all differ, so that a swapped axis cannot pass by
-    luck. The slice to patch is the index `index_argument` on axis number `axis`.
-    """
-    _require_hook_arguments(function, name)
+def check_hook(function: Callable, exercise: Exercise) -> None:
+    """Try a hook function on small random tensors, for two layers and every index of the axis to be patched."""
+    _require_hook_arguments(function, exercise.name)
+    _, _, index_argument, _ = exercise.arguments
+    sizes = {axis: SIZES[axis] for axis in exercise.axes.split()}
+    axis = list(sizes).index(index_argument)
     random_numbers = torch.Generator().manual_seed(0)
     for case in (
-        *_in_order(activation_names, sizes, axis, random_numbers),
-        *_shuffled(activation_names, sizes, axis, random_numbers),
+        *_in_order(exercise.activations, sizes, axis, random_numbers),
+        *_shuffled(exercise.activations, sizes, axis, random_numbers),
     ):
-        _check_one_patch(function, name, index_argument, case)
+        _check_one_patch(function, exercise, case)
 
 
 def _in_order(
@@ -120,17 +110,13 @@ def _hook_point(activation_name: str, layer: int) -> HookPoint:
     return hook
 
 
-def _check_one_patch(function: Callable, name: str, index_argument: str, case: HookCase) -> None:
+def _check_one_patch(function: Callable, exercise: Exercise, case: HookCase) -> None:
+    name, (_, _, index_argument, _) = exercise.name, exercise.arguments
     clean_before = {key: tensor.clone() for key, tensor in case.clean_cache.items()}
     hook = _hook_point(case.activation_name, case.layer)
     clean = clean_before[hook.name]
-    arguments = {
-        FIRST_ARGUMENTS[name]: case.corrupted.clone(),
-        "hook": hook,
-        index_argument: case.index,
-        "clean_cache": case.clean_cache,
-    }
-    result = call_with(function, name, **arguments)
+    values = (case.corrupted.clone(), hook, case.index, case.clean_cache)
+    result = call_with(function, name, **dict(zip(exercise.arguments, values, strict=True)))
     _refuse_changed_cache(name, case.clean_cache, clean_before)
     axes = " ".join(case.sizes)
     # The cached tensor itself, or a view of it, cannot pass what follows: its other slices are clean ones.

@@ -1,0 +1,89 @@
+"""The registry of exercises and the notebooks agree; what does not is named with what to change."""
+
+import json
+
+import nbformat
+import pytest
+from nbgrader.utils import is_grade, is_solution
+
+import tests
+from selftests import REPOSITORY
+from tests.exercises import EXERCISES, Exercise
+
+SOLUTIONS = REPOSITORY / "solutions" / "activation_patching"
+
+
+def check_metadata(exercise: Exercise) -> dict:
+    """nbgrader's metadata of an exercise's check cell."""
+    return {
+        "grade": True,
+        "grade_id": exercise.check_cell,
+        "locked": True,
+        "points": exercise.points,
+        "schema_version": 3,
+        "solution": False,
+        "task": False,
+    }
+
+
+def problems(notebook: nbformat.NotebookNode, name: str, exercises: list[Exercise]) -> list[str]:
+    """One sentence for each disagreement between a notebook and its exercises."""
+    cells = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+    found = []
+    for exercise in exercises:
+        metadata, check = check_metadata(exercise), cells.get(exercise.check_cell)
+        if exercise.name not in cells or not is_solution(cells[exercise.name]):
+            found.append(f"{name} has no cell to fill in with the grade id {exercise.name}: mark one as its solution.")
+        if check is None or check.metadata.nbgrader != metadata:
+            found.append(
+                f"{name} should have a cell whose metadata say {json.dumps({'nbgrader': metadata})}: that is what "
+                "tests/exercises.py says of it."
+            )
+        elif f"tests.test_{exercise.name}({exercise.name}" not in check.source:
+            found.append(f"The cell {exercise.check_cell} of {name} should call tests.test_{exercise.name}.")
+    registered = {exercise.check_cell for exercise in exercises}
+    for grade_id in sorted(set(cells) - registered):
+        if is_grade(cells[grade_id]):
+            found.append(f"{name} has a check cell {grade_id}, which is not in tests/exercises.py: add its row there.")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda file: file.stem)
+def test_the_notebook_has_the_cells_of_its_exercises(file):
+    exercises = [exercise for exercise in EXERCISES if exercise.notebook == file.stem]
+    assert problems(nbformat.read(file, as_version=4), file.stem, exercises) == []
+
+
+def test_each_disagreement_is_named():
+    file = SOLUTIONS / "01_ioi_metric.ipynb"
+    (exercise,) = (exercise for exercise in EXERCISES if exercise.notebook == file.stem)
+
+    def found(change, exercises=(exercise,)):
+        notebook = nbformat.read(file, as_version=4)
+        change({cell.id: cell for cell in notebook.cells})
+        return " ".join(problems(notebook, file.stem, list(exercises)))
+
+    def no_solution(cells):
+        cells["ioi-metric"].metadata.nbgrader.solution = False
+
+    def other_points(cells):
+        cells["check-ioi-metric"].metadata.nbgrader.points = 5
+
+    def no_call(cells):
+        cells["check-ioi-metric"].source = "print()"
+
+    assert found(lambda cells: None) == ""
+    assert "no cell to fill in with the grade id ioi_metric" in found(no_solution)
+    assert '"points": 4' in found(other_points)
+    assert "should call tests.test_ioi_metric" in found(no_call)
+    assert "check_ioi_metric, which is not in tests/exercises.py" in found(lambda cells: None, exercises=())
+
+
+def test_each_exercise_has_its_check_and_each_check_its_exercise():
+    checks = {name for name in tests.__all__ if name.startswith("test_")}
+    assert checks == {f"test_{exercise.name}" for exercise in EXERCISES}
+    assert all(getattr(tests, name).__doc__ for name in checks)
+
+
+def test_each_row_has_its_own_check_cell():
+    assert len({exercise.check_cell for exercise in EXERCISES}) == len(EXERCISES)

@@ -1,0 +1,128 @@
+"""The exercises, one row each: where each stands, what it is worth, and how it is checked.
+
+The lists of exercises, points, hooks and sweeps elsewhere are derived from this table.
+"""
+
+from dataclasses import dataclass
+
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, RESID_PRE_FAST, SWEEPS, SweepSpec
+
+SWEEP_ARGUMENTS = ("model", "corrupted_tokens", "clean_cache", "patching_metric")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What a learner writes, and the cell that checks it."""
+
+    name: str
+    """The function (or, in notebook 05, the variable) that the learner writes; also the grade id of that cell."""
+    notebook: str
+    points: int
+    arguments: tuple[str, ...] = ()
+    """The documented arguments, in order."""
+    bonus: bool = False
+    part: str = ""
+    """What the cell checks of an exercise with several check cells."""
+    activations: tuple[str, ...] = ()
+    """Of a hook function: the activations it must work for."""
+    axes: str = ""
+    """Of a hook function: the axes of these activations."""
+    sweep: SweepSpec | None = None
+    """Of a sweep: its row in the table of sweeps."""
+
+    @property
+    def check_cell(self) -> str:
+        """The grade id of the check cell."""
+        part = self.part.replace(" ", "_").replace("-", "_")
+        return "_".join(["check", self.name, *([part] if part else []), *(["bonus"] if self.bonus else [])])
+
+
+EXERCISES = (
+    Exercise(
+        "ioi_metric",
+        "01_ioi_metric",
+        points=4,
+        arguments=("logits", "answer_tokens", "corrupted_logit_diff", "clean_logit_diff"),
+    ),
+    Exercise(
+        "patch_residual_component",
+        "02_residual_stream",
+        points=3,
+        arguments=("corrupted_residual_component", "hook", "pos", "clean_cache"),
+        activations=BLOCK_COMPONENTS,
+        axes="batch pos d_model",
+    ),
+    Exercise(
+        "get_act_patch_resid_pre",
+        "02_residual_stream",
+        points=3,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=SWEEPS["get_act_patch_resid_pre"],
+    ),
+    Exercise(
+        "get_act_patch_block_every",
+        "02_residual_stream",
+        points=3,
+        bonus=True,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=SWEEPS["get_act_patch_block_every"],
+    ),
+    Exercise(
+        "patch_head_vector",
+        "03_attention_heads",
+        points=3,
+        arguments=("corrupted_head_vector", "hook", "head_index", "clean_cache"),
+        activations=tuple(component for component in HEAD_COMPONENTS if component != "pattern"),
+        axes="batch pos head_index d_head",
+    ),
+    Exercise(
+        "get_act_patch_attn_head_out_all_pos",
+        "03_attention_heads",
+        points=3,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=SWEEPS["get_act_patch_attn_head_out_all_pos"],
+    ),
+    Exercise(
+        "patch_attn_patterns",
+        "04_attention_patterns",
+        points=3,
+        bonus=True,
+        arguments=("corrupted_pattern", "hook", "head_index", "clean_cache"),
+        activations=("pattern",),
+        axes="batch head_index pos_q pos_k",
+    ),
+    Exercise(
+        "get_act_patch_attn_head_all_pos_every",
+        "04_attention_patterns",
+        points=3,
+        bonus=True,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=SWEEPS["get_act_patch_attn_head_all_pos_every"],
+    ),
+    Exercise("run_from_layer", "04_attention_patterns", points=1, bonus=True, arguments=("model", "residual", "layer")),
+    Exercise(
+        "get_act_patch_resid_pre_fast",
+        "04_attention_patterns",
+        points=1,
+        bonus=True,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=RESID_PRE_FAST,
+    ),
+    Exercise("my_circuit", "05_circuit", points=1, part="duplicate token"),
+    Exercise("my_circuit", "05_circuit", points=1, part="induction"),
+    Exercise("my_circuit", "05_circuit", points=2, part="s-inhibition"),
+    Exercise("my_circuit", "05_circuit", points=2, part="name mover"),
+    Exercise("my_circuit", "05_circuit", points=1, part="negative name mover"),
+    Exercise("my_circuit", "05_circuit", points=1, bonus=True, part="previous token"),
+)
+
+FUNCTIONS = {exercise.name: exercise for exercise in EXERCISES if exercise.arguments}
+"""The exercises in which a function is written, by its name."""
+HOOKS = {name: exercise for name, exercise in FUNCTIONS.items() if exercise.activations}
+EXERCISE_SWEEPS = {
+    name: exercise.sweep
+    for name, exercise in FUNCTIONS.items()
+    if exercise.sweep and exercise.sweep.reference == name  # not the learner's own fast sweep
+}
+NOTEBOOKS = tuple(dict.fromkeys(exercise.notebook for exercise in EXERCISES))
+"""The notebooks with exercises, in order."""
