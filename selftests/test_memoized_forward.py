@@ -6,13 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch.testing import assert_close
-from transformer_lens.hook_points import HookPoint
-from transformer_lens.model_bridge import bridge_core
 
 from selftests.random_gpt2 import make_case, slow
 from tests.checks.cases import SweepCase, tiny_cases
 from utils.memoized_forward.blocks import memoized_forward
-from utils.memoized_forward.hook_names import cached_hook_names
 from utils.memoized_forward.suffix_cache import SuffixCache
 
 SWEEPS = [
@@ -443,36 +440,3 @@ def test_a_global_hook_takes_effect(case, suffixes):
         assert torch.equal(*changed)
         assert not torch.equal(changed[0], unchanged)
         assert torch.equal(run(case), unchanged)
-
-
-# Names of hook points.
-
-
-def test_cached_hook_names_equal_those_of_transformer_lens(case):
-    other = next(tiny_cases(seed=5)).model
-    expected, others, build = case.model.hook_dict, other.hook_dict, bridge_core.build_alias_to_canonical_map
-    aliases = build(expected), build(others)
-    with cached_hook_names(case.model):
-        for _ in range(2):
-            assert case.model.hook_dict == expected
-            assert list(case.model.hook_dict) == list(expected)
-            assert other.hook_dict == others
-            assert bridge_core.build_alias_to_canonical_map(case.model.hook_dict) == aliases[0]
-            assert bridge_core.build_alias_to_canonical_map(other.hook_dict) == aliases[1]
-            case.model.hook_dict.pop("hook_embed")
-            bridge_core.build_alias_to_canonical_map(case.model.hook_dict).clear()
-        assert bridge_core.build_alias_to_canonical_map({"a": expected["hook_embed"]}) == build(
-            {"a": expected["hook_embed"]}
-        )
-    assert bridge_core.build_alias_to_canonical_map is build
-    assert case.model.hook_dict == expected
-
-
-def test_a_new_hook_point_renews_the_cache():
-    model = next(tiny_cases()).model
-    with cached_hook_names(model):
-        before = model.hook_dict
-        model._hook_registry["new"] = new = HookPoint()
-        assert model.hook_dict == {**before, "new": new}
-        del model._hook_registry["new"]
-        assert model.hook_dict == before

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.memoized_forward.hook_names import cached_hook_names
 from utils.memoized_forward.suffix_cache import SIMPLE_TYPES, Snapshot, SuffixCache, take_snapshot
 
 # Read in every run, so without a line of Python for each module.
@@ -42,7 +41,6 @@ def memoized_forward(model: TransformerBridge, suffix_cache: SuffixCache | None 
     containers = ModuleState([*{*model.modules(), *model.original_model.modules()} - inside])
     run = ForwardPass(suffix_cache, containers)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(cached_hook_names(model))
         config = getattr(model.original_model, "config", None)
         if getattr(config, "use_cache", False):
             # With keys and values cached for generating text, no two runs would have equal inputs.
