@@ -111,7 +111,7 @@ SLIPS = {
         "patch_residual_component returns the whole activation, [batch pos d_model]",
         "a tensor of shape [2, 5, 7] and type torch.float32",
         "a tensor of shape [2, 7] and type torch.float32",
-        "give back the whole activation, not the slice alone",
+        "return the whole activation, not the slice alone",
     ),
     "patch_residual_component__first_prompt_only": (
         "Patches the first prompt only.",

@@ -85,7 +85,7 @@ def test_each_row_of_the_table_is_a_documented_sweep_with_the_arguments_of_trans
 @pytest.mark.parametrize("name", EVERY)
 def test_identical_prompts_give_the_corrupted_metric_without_a_patched_run(tiny_gpt2, name):
     case = make_case(tiny_gpt2, differing=())
-    with mock.patch.object(patched_runs._Walker, "run") as run:
+    with mock.patch.object(patched_runs._LayerByLayer, "run") as run:
         actual = fast(name, case)
     assert not run.called
     assert_close(actual, slow(name, case))

@@ -87,7 +87,7 @@ def _check_one_start(run_from_layer: Callable, case: SweepCase, layer: int) -> N
         tuple(expected.shape),
         expected.dtype,
         f"{checked} returns logits, [batch pos d_vocab]",
-        "a block returns a tuple, of which the first entry goes on; after the last block come ln_final and unembed",
+        "a block returns a tuple that begins with the residual stream; after the last block come ln_final and unembed",
     )
     if computed != list(range(layer, model.cfg.n_layers)):
         raise CheckFailed(

@@ -39,7 +39,7 @@ DOC = f"""    A pass prints one line. Numbers are compared by `torch.testing.ass
 
 
 class CheckFailed(AssertionError):
-    """A check did not pass; the text says what was checked, what came out, and what to look at."""
+    """A check did not pass; the text says what was checked, the expected and the actual result, and a hint."""
 
     def __init__(self, checked: str, expected: str, actual: str, hint: str):
         super().__init__(f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}")
@@ -66,7 +66,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     or a warning in a right answer must not cost any.
     """
     name = check.__name__.removeprefix("test_")
-    check.__doc__ = f"{check.__doc__.rstrip()}\n\n{DOC}"
+    check.__doc__ = f"{(check.__doc__ or '').rstrip()}\n\n{DOC}"
 
     @functools.wraps(check)
     def run(*position: Callable, **keyword: Callable) -> None:

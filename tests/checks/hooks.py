@@ -75,7 +75,7 @@ def _shuffled(
 
 
 def _require_hook_arguments(function: Callable, name: str) -> None:
-    """Refuse what transformer_lens cannot call: it gives the activation by position and the hook point by name."""
+    """Refuse what transformer_lens cannot call: it passes the activation by position and the hook point by name."""
     try:
         signature = inspect.signature(function)
     except Exception:  # a builtin has none, and an object may answer in its own way
@@ -125,7 +125,7 @@ def _check_one_patch(function: Callable, exercise: Exercise, case: HookCase) -> 
         tuple(case.corrupted.shape),
         case.corrupted.dtype,
         f"{name} returns the whole activation, [{axes}]",
-        shape_hint(result, case.corrupted.shape, axes) or "give back the whole activation, not the slice alone",
+        shape_hint(result, case.corrupted.shape, axes) or "return the whole activation, not the slice alone",
     )
     _compare_slices(result, clean, name, index_argument, case)
 

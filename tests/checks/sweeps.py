@@ -181,7 +181,7 @@ def _hint(actual: Tensor, expected: Tensor, spec: SweepSpec, case: SweepCase) ->
         _component_hint(actual, expected, spec)
         or _logits_hint(actual, spec, case)
         or "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache: "
-        "look at which hook point, layer and index each run uses"
+        "check which hook point, layer and index each run uses"
     )
 
 
@@ -212,7 +212,7 @@ def _component_hint(actual: Tensor, expected: Tensor, spec: SweepSpec) -> str:
     if wrong and all(found.values()):
         return f"the order is {', '.join(components)}, but {found[wrong[0]]} stands in the place of {wrong[0]}"
     if 0 < len(wrong) < len(components):
-        return f"the {', '.join(wrong)} part differs and the rest is right: look at its activation name and hook"
+        return f"the {', '.join(wrong)} part differs and the rest is right: check its activation name and hook"
     return ""
 
 
@@ -232,5 +232,5 @@ def _logits_hint(actual: Tensor, spec: SweepSpec, case: SweepCase) -> str:
             case, patching_metric=lambda logits, change=change: case.patching_metric(change(logits))
         )
         if torch.allclose(actual, _reference(spec, other).cpu(), atol=1e-5):
-            return f"give the metric the logits as they come out of the run, {which}"
+            return f"call the metric with the logits as the run returns them, {which}"
     return ""

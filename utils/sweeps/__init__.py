@@ -10,18 +10,18 @@ corrupted run has already done, and leaving it out changes no number:
   position as it is in the corrupted run, keys and values included: only positions from p on are computed.
 - Nothing in a layer depends on later layers. Up to the patch, the patched run is the corrupted run: a run starts at
   the layer of its patch.
-- An activation that is equal in both runs, bit for bit, is no patch: the cell is the corrupted run's metric. Where
+- An activation that is equal in both runs, bit for bit, changes nothing: the cell is the corrupted run's metric. Where
   the prompts agree up to S2, that holds for all positions before S2.
 - The metric reads END. In the last layer, other positions matter for their keys and values only, and an activation
-  that END cannot see is no patch either. Only END is unembedded.
+  that END cannot attend to changes nothing either. Only END is unembedded.
 - Runs do not depend on each other. Those that start at the same position share one batch, which grows from layer to
   layer as runs join it.
-- The heads of a layer do not see each other. What one of them writes is added to the residual stream, so a patched
-  head adds the difference of what it writes, and the others are left alone.
+- The heads of a layer do not depend on each other. The output of each is added to the residual stream, so a patched
+  head adds the change of its output, and the others stay as they are.
 
 What remains is a sum of the same products in another order, so results differ by rounding (some 1e-6) and no more.
-`arithmetic.py` is GPT-2's layers as functions, `patches.py` says where each kind of patch enters and with what, and
-`patched_runs.py` sends the patched runs through the layers; the table of the sweeps is `utils.sweep_specs`.
+`arithmetic.py` has GPT-2's layers as functions, `patches.py` says where each kind of patch enters the residual stream,
+and `patched_runs.py` computes the patched runs layer by layer; the table of the sweeps is `utils.sweep_specs`.
 `transformer_lens.patching` remains the reference.
 """
 

@@ -1,7 +1,7 @@
-"""The arithmetic of GPT-2 on the residual stream: what the bridge computes, without hooks and from any layer on.
+"""The arithmetic of GPT-2 on the residual stream: that of the bridge, without hooks and from any layer on.
 
 Activations are [row pos d_model] here. A row is one prompt of one patched run, and its positions begin at the first
-one that the patch changes; the keys and values of the positions before that are handed in.
+one that the patch changes; the keys and values of the positions before that are arguments.
 """
 
 import time
@@ -36,7 +36,7 @@ ROWS_WORTH_CONVERTING = 256
 
 
 class SweepError(WorkbookError):
-    """The fast sweeps cannot serve what was asked for."""
+    """The fast sweeps cannot compute what was asked for."""
 
 
 class Block:
@@ -49,7 +49,7 @@ class Block:
         self.n_heads = model.cfg.n_heads
         self.activation_function = ACTIVATION_FUNCTIONS[model.cfg.act_fn]
         self.ln1, self.ln2 = block.ln1, block.ln2
-        # `linear` wants [out in]; transformer_lens keeps [head d_model d_head], and [in out].
+        # `linear` wants [out in]; transformer_lens stores [head d_model d_head], and [in out].
         self.W_Q, self.W_K, self.W_V = (W.transpose(1, 2).flatten(0, 1) for W in (attn.W_Q, attn.W_K, attn.W_V))
         self.b_Q, self.b_K, self.b_V = (b.flatten() for b in (attn.b_Q, attn.b_K, attn.b_V))
         # Queries come out divided by the square root of d_head, as attention wants them.
@@ -69,7 +69,7 @@ class Block:
     ) -> Float[Tensor, "row wanted_pos d_model"]:
         """Add the attention layer's output to the residual stream, at the `wanted` positions only.
 
-        Keys and values are needed at every position, for the wanted ones look back at them; queries are not.
+        Keys and values are needed at every position, for the wanted ones attend to them; queries are not.
         """
         x = layer_norm(residual, self.ln1, self.eps)
         keys = self._heads(linear(x, self.W_K, self.b_K))
@@ -98,7 +98,7 @@ class Unembedding:
     def __call__(
         self, residual: Float[Tensor, "*rows d_model"], tokens: Int[Tensor, "token"] | None = None
     ) -> Float[Tensor, "*rows token"]:
-        """The logits of `tokens`, or of the whole vocabulary."""
+        """Return the logits of `tokens`, or of the whole vocabulary."""
         W_U, b_U = (self.W_U, self.b_U) if tokens is None else (self.W_U[:, tokens], self.b_U[tokens])
         return linear(layer_norm(residual, self.ln_final, self.eps), W_U.T, b_U)
 
@@ -106,7 +106,7 @@ class Unembedding:
 def linear(
     x: Float[Tensor, "*rows in"], W: Float[Tensor, "out in"], b: Float[Tensor, "out"]
 ) -> Float[Tensor, "*rows out"]:
-    """`F.linear`, on a processor by the faster of the two libraries for matrix products that come with PyTorch."""
+    """Compute `F.linear`, on a CPU with the faster of the two matrix libraries that come with PyTorch."""
     if x.device.type == "cpu" and x[..., 0].numel() >= ROWS_WORTH_CONVERTING and _onednn_is_faster():
         return _linear_by_onednn(x, W, b)
     return F.linear(x, W, b)
@@ -120,7 +120,7 @@ def _linear_by_onednn(
 
 @cache
 def _onednn_is_faster() -> bool:
-    """Whether oneDNN multiplies matrices faster here than `F.linear` by itself, which calls Intel's MKL.
+    """Return whether oneDNN multiplies matrices faster here than `F.linear` by itself, which calls Intel's MKL.
 
     On AMD's processors with AVX-512 it is almost twice as fast; on Intel's the two are close.
     """
@@ -140,7 +140,7 @@ def _best_seconds(function: Callable[[], object], tries: int = 4) -> float:
 
 
 def layer_norm(x: Float[Tensor, "*rows d_model"], ln: torch.nn.Module, eps: float) -> Float[Tensor, "*rows d_model"]:
-    """The LayerNorm `ln`, which keeps a gain of 1 and a bias of 0 where compatibility mode has folded them."""
+    """Apply the LayerNorm `ln`, which has a gain of 1 and a bias of 0 where compatibility mode has folded them."""
     return F.layer_norm(x, x.shape[-1:], ln.weight, ln.bias, eps)
 
 
@@ -150,14 +150,14 @@ def attend(
     values: Float[Tensor, "row pos_k head d_head"],
     scale: float | None = None,
 ) -> Float[Tensor, "row pos_q head d_head"]:
-    """Causal attention, head by head: z. The last query stands at the last key's position.
+    """Return z, the output of causal attention of each head. The last query is at the last key's position.
 
     Scores are multiplied by `scale`, by default 1 over the square root of d_head.
     """
     pos_q, pos_k = queries.shape[1], keys.shape[1]
-    may_look = torch.ones(pos_q, pos_k, dtype=torch.bool, device=queries.device).tril(pos_k - pos_q)
+    causal_mask = torch.ones(pos_q, pos_k, dtype=torch.bool, device=queries.device).tril(pos_k - pos_q)
     q, k, v = (x.transpose(1, 2) for x in (queries, keys, values))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=may_look, scale=scale).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_mask, scale=scale).transpose(1, 2)
 
 
 def attend_after(
@@ -167,7 +167,7 @@ def attend_after(
     keys: Float[Tensor, "row pos head d_head"],
     values: Float[Tensor, "row pos head d_head"],
 ) -> Float[Tensor, "row pos_q head d_head"]:
-    """`attend` for scaled queries, with the corrupted run's keys and values before those of every patched run."""
+    """Compute `attend` for scaled queries, the corrupted run's keys and values before those of each patched run."""
     nothing_to_share = len(keys) == len(earlier_keys)  # a single run
     if nothing_to_share or keys.shape[1] > FEW_POSITIONS:
         return attend(queries, _append(earlier_keys, keys), _append(earlier_values, values), scale=1.0)
@@ -188,27 +188,29 @@ def _attend_with_few_new_keys(
     keys: Float[Tensor, "row pos head d_head"],
     values: Float[Tensor, "row pos head d_head"],
 ) -> Float[Tensor, "row pos_q head d_head"]:
-    """The formula of attention, written for few positions, where a product for each row and head would be tiny.
+    """Compute attention for few new positions, where a matrix product for each row and head would be tiny.
 
     The earlier keys are the same for all runs of a prompt, so one product for each prompt and head serves all runs.
     The new keys are taken one position after the other, for all rows and heads at once.
     """
     batch, earlier = earlier_keys.shape[:2]
     pos_q, pos_new = queries.shape[1], keys.shape[1]
-    seeing = [slice(max(0, key - (pos_new - pos_q)), None) for key in range(pos_new)]  # the queries that see a new key
+    attending = [
+        slice(max(0, key - (pos_new - pos_q)), None) for key in range(pos_new)
+    ]  # the queries that attend to a new key
 
     # Queries and heads last: softmax over the keys is several times faster when what follows them is long.
     scores = queries.new_full((len(queries), earlier + pos_new, pos_q, queries.shape[2]), -torch.inf)
     by_prompt = queries.unflatten(0, (-1, batch))
     scores[:, :earlier] = torch.einsum("r b q h d, b k h d -> r b k q h", by_prompt, earlier_keys).flatten(0, 1)
-    for key, see in enumerate(seeing):
-        scores[:, earlier + key, see] = (queries[:, see] * keys[:, key, None]).sum(dim=-1)
+    for key, query in enumerate(attending):
+        scores[:, earlier + key, query] = (queries[:, query] * keys[:, key, None]).sum(dim=-1)
 
     pattern = scores.softmax(dim=1)
     by_prompt = pattern[:, :earlier].unflatten(0, (-1, batch))
     z = torch.einsum("r b k q h, b k h d -> r b q h d", by_prompt, earlier_values).flatten(0, 1)
-    for key, see in enumerate(seeing):
-        z[:, see].addcmul_(pattern[:, earlier + key, see, :, None], values[:, key, None])
+    for key, query in enumerate(attending):
+        z[:, query].addcmul_(pattern[:, earlier + key, query, :, None], values[:, key, None])
     return z
 
 
@@ -220,11 +222,11 @@ def refuse_other_models(model: TransformerBridge) -> None:
 
 
 def read_weights(model: TransformerBridge) -> tuple[list[Block], Unembedding]:
-    """The model's layers as functions. Raises `SweepError` for a model without GPT-2's weights."""
+    """Return the model's layers as functions. Raises `SweepError` for a model without GPT-2's weights."""
     try:
         return [Block(model, layer) for layer in range(model.cfg.n_layers)], Unembedding(model)
     except AttributeError:
-        raise _refusal("this model has not the same weights") from None
+        raise _refusal("this model does not have the same weights") from None
 
 
 def refuse_other_arithmetic(
@@ -235,7 +237,7 @@ def refuse_other_arithmetic(
 ) -> None:
     """Raise `SweepError` unless `blocks` turn the first prompt's embedding into the logits that the model gave.
 
-    So a model with some peculiarity that `refuse_other_models` has never heard of cannot give wrong numbers.
+    So a model that differs from GPT-2 in a way unknown to `refuse_other_models` cannot lead to wrong numbers.
     """
     residual = resid_pre[:1]
     everywhere = slice(None)
@@ -255,7 +257,7 @@ def _refusal(reason: str) -> SweepError:
 
 
 def _reason_to_refuse(model: TransformerBridge) -> str:
-    """What stands between this model and the fast sweeps, as half a sentence; empty if nothing does."""
+    """Return why the fast sweeps do not fit this model, as half a sentence; empty if they do."""
     if not isinstance(model, TransformerBridge):
         return f"a {type(model).__name__} is not a TransformerBridge"
     cfg = model.cfg
@@ -272,7 +274,7 @@ def _reason_to_refuse(model: TransformerBridge) -> str:
     if {weight.dtype for weight in model.parameters()} != {torch.float32}:
         return "this model's weights are of another type"
     if any(module.training for module in model.modules()):
-        return "this model is in training mode (model.eval() ends that)"
+        return "this model is in training mode (call model.eval())"
     if any(point.fwd_hooks or point.bwd_hooks for point in model.hook_dict.values()):
         return "this model carries hooks (model.reset_hooks() removes them)"
     return ""

@@ -1,4 +1,4 @@
-"""A sweep, from four arguments to a map: see the package's docstring for the idea."""
+"""A sweep, from four arguments to a map; the package's docstring has the idea."""
 
 import contextlib
 from collections import defaultdict
@@ -64,18 +64,18 @@ def sweep(
         metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
         result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
         patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
-        walker = _Walker(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
-        _have_memory_kept()
+        layers = _LayerByLayer(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
+        _retain_freed_memory()
         with progress_bar(len(patches), progress) as bar:
             for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
-                for patch, patched_logits in walker.run(batch, max_memory):
+                for patch, patched_logits in layers.run(batch, max_memory):
                     result[patch.cell] = metric(patched_logits)
                 bar.update(len(batch))
     return result
 
 
-class _Walker:
-    """Runs patched runs through the layers, from the first change each of them makes."""
+class _LayerByLayer:
+    """Computes patched runs layer by layer, each from the layer and place of its patch on."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class _Walker:
         self, patches: list[Patch], max_memory: int
     ) -> Iterator[tuple[Patch, Float[Tensor, "batch wanted_pos token"]]]:
         """Yield each patch with the logits of its run, for patches that start at the same position."""
-        residual = self._walk(patches)
+        residual = self._final_residuals(patches)
         bytes_of_logits = residual[0, ..., 0].numel() * self.unembedding.W_U.shape[1] * residual.element_size()
         # A quarter, for the metric makes tensors of this size too.
         at_once = max(1, min(max_memory // 4, BYTES_OF_LOGITS) // bytes_of_logits)
@@ -103,10 +103,10 @@ class _Walker:
             several = slice(first, first + at_once)
             yield from zip(patches[several], self.unembedding(residual[several], self.tokens), strict=True)
 
-    def _walk(self, patches: list[Patch]) -> Float[Tensor, "patch batch wanted_pos d_model"]:
-        """The last residual stream of patched runs that start at the same position, in order of layers and places.
+    def _final_residuals(self, patches: list[Patch]) -> Float[Tensor, "patch batch wanted_pos d_model"]:
+        """Return the final residual stream of runs that start at the same position, in order of layers and places.
 
-        The batch grows on the way: a run joins it at the layer and place of its patch, for up to there it is the
+        The batch grows from layer to layer: a run joins it at the layer and place of its patch. Up to there it is the
         corrupted run.
         """
         joining = defaultdict(list)
@@ -130,13 +130,13 @@ class _Walker:
     def _join(
         self, residual: Float[Tensor, "row pos d_model"], block: Block, patches: list[Patch], wanted: slice
     ) -> Float[Tensor, "more_rows pos d_model"]:
-        """Append the runs whose patch is here."""
+        """Append the runs whose patch is at this layer and place."""
         joining = [new[:, :, wanted].flatten(0, 1) for new in patched_residuals(self.runs, block, patches)]
         return torch.cat(([residual] if len(residual) else []) + joining) if joining else residual
 
 
 class _MetricOfPatchedRuns:
-    """The caller's metric, given logits of the usual shape of which only what it reads is filled in.
+    """The caller's metric, called with logits of the usual shape in which only what it reads is filled in.
 
     That is the last position, or all with `all_positions`; of the last position, it is the tokens `tokens_read` if
     they are given. The rest holds NaN, so that a metric which reads more gives NaN, and is refused, instead of a wrong
@@ -182,7 +182,7 @@ class _MetricOfPatchedRuns:
 def _corrupted_run(
     model: TransformerBridge, tokens: Int[Tensor, "batch pos"], components: tuple[str, ...]
 ) -> tuple[Float[Tensor, "batch pos d_vocab"], ActivationCache]:
-    """The logits of the corrupted run, and those of its activations that the sweep needs."""
+    """Return the logits of the corrupted run, and those of its activations that the sweep needs."""
     needed = {"resid_pre", "resid_mid", "k", "v", *components}
     if set(components) & set(HEAD_COMPONENTS):
         needed |= {"q", "z"}
@@ -199,7 +199,7 @@ def _empty_map(model: TransformerBridge, components: tuple[str, ...], by_positio
 def _batches(
     patches: list[Patch], model: TransformerBridge, shape: tuple[int, int], max_memory: int
 ) -> Iterator[list[Patch]]:
-    """Patches that start at the same position, in order of layers and places, as many at once as memory allows."""
+    """Yield patches with one start position, in order of layers and places, as many at once as memory allows."""
     batch, n_positions = shape
     ordered = sorted(patches, key=lambda patch: (patch.start, patch.layer, patch.place))
     for start, group in groupby(ordered, lambda patch: patch.start):
@@ -211,7 +211,7 @@ def _batches(
 
 
 def _bytes_of_a_prompt(model: TransformerBridge, n_positions: int, start: int) -> int:
-    """What the largest tensors of a layer take for one prompt of one patched run."""
+    """Return the bytes of the largest tensors of a layer, for one prompt of one patched run."""
     cfg = model.cfg
     changed = n_positions - start
     d_attention = cfg.n_heads * cfg.d_head
@@ -222,7 +222,7 @@ def _bytes_of_a_prompt(model: TransformerBridge, n_positions: int, start: int) -
 
 @contextlib.contextmanager
 def _all_threads() -> Iterator[None]:
-    """Use every thread: for a small model `load_model` keeps to one, but here even its batches are large."""
+    """Use every thread: for a small model `load_model` sets one, but here even its batches are large."""
     threads = torch.get_num_threads()
     torch.set_num_threads(DEFAULT_THREADS)
     try:
@@ -231,10 +231,10 @@ def _all_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _have_memory_kept() -> None:
-    """Have the C library keep the memory of activations for the next ones.
+def _retain_freed_memory() -> None:
+    """Have the C library reuse the memory of activations for the next ones.
 
-    glibc gives memory back to the system where more is free than twice the largest block it was once given back, and
-    getting it anew takes longer than filling it. So give it a large block back.
+    glibc returns memory to the system once more is free than twice the largest block freed so far, and allocating it
+    again takes longer than filling it. So free a large block.
     """
     torch.empty(LARGEST_BLOCK_THAT_COUNTS, dtype=torch.uint8)  # never written to, and gone at once

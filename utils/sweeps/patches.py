@@ -1,4 +1,4 @@
-"""Patches: which cells of a map need computing, and what a patched run's residual stream looks like where it starts.
+"""Patches: which cells of a map need computing, and the residual stream of a patched run where it starts.
 
 A patch replaces one activation of the corrupted run by that of the clean run. Whatever the activation, the first thing
 it changes in the residual stream is at one of three places of its layer:
@@ -25,7 +25,7 @@ from utils.sweeps.arithmetic import Block, SweepError, attend
 
 BEFORE_ATTENTION, BEFORE_MLP, AFTER_MLP = range(3)
 # Keys and values act on every position after their own; all other activations act on their own position.
-LOOKED_AT = ("k", "v")
+ATTENDED_TO = ("k", "v")
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Runs:
     corrupted: ActivationCache
 
     def unpatched(self, component: str, layer: int) -> Float[Tensor, "batch ..."]:
-        """An activation of the corrupted run."""
+        """Return an activation of the corrupted run."""
         return self.corrupted[get_act_name(component, layer)]
 
     def patched(self, component: str, layer: int, swept: str, positions: slice) -> Float[Tensor, "batch ..."]:
-        """An activation of the corrupted run, with the clean run's at `positions` if it is the swept one."""
+        """Return an activation of the corrupted run, with the clean run's at `positions` if it is the swept one."""
         if component != swept:
             return self.unpatched(component, layer)
         activation = self.unpatched(component, layer).clone()
@@ -73,13 +73,13 @@ class Runs:
         return activation
 
     def differing(self, component: str, layer: int) -> Bool[Tensor, "pos *head"]:
-        """At which positions, and in which heads, an activation is not the same in both runs for every prompt."""
+        """Return at which positions, and in which heads, an activation differs between the runs for any prompt."""
         name = get_act_name(component, layer)
         clean, corrupted = self.clean[name], self.unpatched(component, layer)
         if clean.shape != corrupted.shape:
             raise SweepError(
                 f"{name} is {list(clean.shape)} in clean_cache and {list(corrupted.shape)} in the run of the corrupted "
-                "tokens: the fast sweeps want as many clean prompts as corrupted ones, and equally long."
+                "tokens: the fast sweeps need as many clean prompts as corrupted ones, of the same length."
             )
         differs = (clean != corrupted).any(dim=-1).any(dim=0)
         return differs.T if component == "pattern" else differs
@@ -88,27 +88,27 @@ class Runs:
 def list_patches(
     runs: Runs, components: tuple[str, ...], n_layers: int, by_position: bool, end_only: bool
 ) -> list[Patch]:
-    """The patches that can change the metric; every other cell of the map is the corrupted run's metric.
+    """Return the patches that can change the metric; every other cell of the map is the corrupted run's metric.
 
-    An activation that is equal in both runs, bit for bit, is no patch, and in the last layer an activation of another
-    position than END does not reach the logits of END, unless END looks at it.
+    An activation that is equal in both runs, bit for bit, needs no patch. In the last layer an activation of another
+    position than END does not reach the logits of END, unless END attends to it.
     """
     patches = []
     for index, component in enumerate(components):
         for layer in range(n_layers):
             differing = runs.differing(component, layer)
             end = len(differing) - 1
-            # In the layers before the last one, later layers look at every position.
-            looked_at_by_end = layer < n_layers - 1 or component in ("resid_pre", *LOOKED_AT)
+            # After the layers before the last one, a later layer attends to every position.
+            reaches_end = layer < n_layers - 1 or component in ("resid_pre", *ATTENDED_TO)
             for cell, positions in _cells(differing, by_position):
-                if looked_at_by_end or not end_only or end < positions.stop:
+                if reaches_end or not end_only or end < positions.stop:
                     head = cell[-1] if component in HEAD_COMPONENTS else None
                     patches.append(Patch((index, layer, *cell), component, layer, head, positions))
     return patches
 
 
 def _cells(differing: Bool[Tensor, "pos *head"], by_position: bool) -> Iterator[tuple[tuple[int, ...], slice]]:
-    """The cells of one component and layer in which something is patched, and the positions patched."""
+    """Yield the cells of one component and layer in which something is patched, and the positions patched."""
     if by_position:
         for cell in differing.nonzero().tolist():
             yield tuple(cell), slice(cell[0], cell[0] + 1)
@@ -121,7 +121,7 @@ def _cells(differing: Bool[Tensor, "pos *head"], by_position: bool) -> Iterator[
 def patched_residuals(
     runs: Runs, block: Block, patches: list[Patch]
 ) -> Iterator[Float[Tensor, "patch batch pos d_model"]]:
-    """The residual stream of patched runs of one layer and place, from their first patched position on.
+    """Yield the residual stream of patched runs of one layer and place, from their first patched position on.
 
     The patches come in order of components, and so do the results.
     """
@@ -136,7 +136,7 @@ def patched_residuals(
 
 
 def _with_patched_layer(runs: Runs, component: str, layer: int, positions: slice) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream right after a residual stream, or the output of a whole layer, is patched."""
+    """Return the residual stream right after a residual stream, or the output of a whole layer, is patched."""
     patched = runs.patched(component, layer, component, positions)
     if component == "attn_out":
         patched = runs.unpatched("resid_pre", layer) + patched
@@ -148,11 +148,11 @@ def _with_patched_layer(runs: Runs, component: str, layer: int, positions: slice
 def _with_patched_heads(
     runs: Runs, block: Block, component: str, layer: int, positions: slice, heads: list[int]
 ) -> Float[Tensor, "head batch pos d_model"]:
-    """resid_mid with one head patched in each entry.
+    """Return resid_mid with one head patched in each entry.
 
-    The heads of a layer do not see each other: one computation with this component patched in all heads gives the z
-    that each would have if it were the only one. The attention layer adds up what each head writes, so a patched
-    head adds what it writes now and takes away what it wrote before.
+    The heads of a layer do not depend on each other: one computation with this component patched in all heads gives
+    the z that each would have if it alone were patched. The attention layer adds up the outputs of its heads, so a
+    patched head adds its new output and subtracts its old one.
     """
     start = positions.start
     patched_z = _patched_z(runs, component, layer, positions)
@@ -162,7 +162,7 @@ def _with_patched_heads(
 
 
 def _patched_z(runs: Runs, component: str, layer: int, positions: slice) -> Float[Tensor, "batch pos head d_head"]:
-    """z from the first patched position on, with `component` patched in every head."""
+    """Return z from the first patched position on, with `component` patched in every head."""
     start = positions.start
     if component == "z":
         return runs.patched("z", layer, "z", positions)[:, start:]

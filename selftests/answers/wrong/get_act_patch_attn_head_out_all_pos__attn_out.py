@@ -1,5 +1,5 @@
 # Hooks attn_out, where there is no head axis.
-# message: look at which hook point
+# message: check which hook point
 from functools import partial
 
 import torch

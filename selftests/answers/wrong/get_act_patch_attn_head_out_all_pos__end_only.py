@@ -1,5 +1,5 @@
 # Patches the head at the last position alone.
-# message: look at which hook point, layer and index
+# message: check which hook point, layer and index
 import torch
 
 

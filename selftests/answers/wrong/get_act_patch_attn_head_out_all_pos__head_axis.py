@@ -1,5 +1,5 @@
 # The hook indexes the position axis.
-# message: look at which hook point, layer and index
+# message: check which hook point, layer and index
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Patches the three components together.
-# message: look at which hook point
+# message: check which hook point
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Patches layer 0 in every row.
-# message: look at which hook point, layer and index
+# message: check which hook point, layer and index
 from functools import partial
 
 import torch

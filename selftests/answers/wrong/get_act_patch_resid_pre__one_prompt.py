@@ -1,5 +1,5 @@
 # Runs the first prompt only.
-# message: look at which hook point, layer and index
+# message: check which hook point, layer and index
 import torch
 from transformer_lens.utilities import get_act_name
 

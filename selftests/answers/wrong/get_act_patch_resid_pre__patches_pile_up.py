@@ -1,5 +1,5 @@
 # Resets the hooks once for each layer, so that the patches of a row pile up.
-# message: look at which hook point, layer and index
+# message: check which hook point, layer and index
 import torch
 from transformer_lens.utilities import get_act_name
 

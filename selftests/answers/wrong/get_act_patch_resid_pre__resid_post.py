@@ -1,5 +1,5 @@
 # Patches resid_post.
-# message: look at which hook point
+# message: check which hook point
 from functools import partial
 
 import torch
