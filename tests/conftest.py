@@ -1,8 +1,9 @@
 """Give each check the learner's function of the same name, read from a folder of notebooks."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Callable]:
-    """Every exercise's function, from the notebooks of the folder asked for."""
+def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the learner wrote for each exercise, from the notebooks of the folder asked for."""
     folder = Path(request.config.getoption("--notebooks") or REPOSITORY / "solutions")
-    functions: dict[str, Callable] = {}
+    functions: dict[str, Any] = {}
     trouble = None
     try:
         for notebook in find_notebooks(folder):
@@ -44,7 +45,7 @@ def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Callable]:
 
 def _fixture_for(name: str) -> Callable:
     @pytest.fixture(name=name)
-    def learners_function(notebook_functions: dict[str, Callable]) -> Callable:
+    def learners_function(notebook_functions: dict[str, Any]) -> Any:
         if name not in notebook_functions:
             pytest.fail(f"No notebook defines {name}.", pytrace=False)
         return notebook_functions[name]
@@ -58,7 +59,7 @@ for _name in EXERCISES:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Generator[None, Any, Any]:
     """Of a check that did not pass, report its message and not a traceback through the check."""
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, CheckFailed):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
@@ -37,7 +38,7 @@ def test_get_act_patch_resid_pre_fast(get_act_patch_resid_pre_fast: Callable) ->
     counts: list[int] = []
 
     @functools.wraps(get_act_patch_resid_pre_fast)
-    def counted(*position: object, **keyword: object) -> object:
+    def counted(*position: Any, **keyword: Any) -> object:
         model = keyword["model"] if "model" in keyword else position[0]
         with blocks_computed(model) as computed:
             result = get_act_patch_resid_pre_fast(*position, **keyword)

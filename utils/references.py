@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -25,7 +26,7 @@ from utils.memoized_forward.blocks import memoized_forward
 from utils.memoized_forward.suffix_cache import SuffixCache, open_suffixes
 from utils.sweep_specs import SWEEPS, SweepSpec
 
-TOLERANCE = {"rtol": 1.3e-6, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1.3e-6, "atol": 1e-5}
 """Where two float32 results count as equal: the defaults of `torch.testing.assert_close`."""
 NAMES_IN_CONFIG = ("model_name", "tokenizer_name")
 

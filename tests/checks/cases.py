@@ -95,7 +95,8 @@ def _tiny_case(seed: int, n_layers: int, n_heads: int, batch: int, positions: in
         # Weights this large make every patch change the metric by far more than the tolerance.
         initializer_range=0.5,
     )
-    model = TransformerBridge.boot_native(config, device="cpu").eval().requires_grad_(False)
+    boot_native = TransformerBridge.boot_native  # type: ignore[attr-defined]  # transformer_lens adds it at import
+    model = boot_native(config, device="cpu").eval().requires_grad_(False)
     random = torch.Generator().manual_seed(seed)
     clean_tokens = torch.randint(VOCABULARY, (batch, positions), generator=random)
     corrupted_tokens = clean_tokens.clone()

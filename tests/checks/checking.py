@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from utils.references import TOLERANCE
 SHOWN = 3
 """How many differing entries a message names."""
 
-OWN_FOLDERS = tuple(Path(package.__file__).parent for package in (tests, utils))
+OWN_FOLDERS = tuple(Path(package.__path__[0]) for package in (tests, utils))
 LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
 NOTEBOOK_VARIABLES = {"model", "data", "clean_tokens", "corrupted_tokens", "clean_cache", "ioi_metric"}
 
@@ -214,7 +215,7 @@ def _short(to_text: Callable[[object], str], value: object) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
-def is_plain_tensor(value: object) -> bool:
+def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
     """Return whether a value is a tensor with numbers in it, not of a subclass, which may override any method."""
     return (
         (type(value) is Tensor or type(value) is torch.nn.Parameter)
@@ -225,9 +226,9 @@ def is_plain_tensor(value: object) -> bool:
 
 def require_tensor(value: object, shape: tuple[int, ...], dtype: torch.dtype, checked: str, hint: str) -> Tensor:
     """Return a copy of `value`, on the CPU; raise `CheckFailed` unless it is a tensor of this shape and type."""
-    right_shape = is_plain_tensor(value) and tuple(value.shape) == shape
-    if not right_shape or value.dtype != dtype:
-        hint = f"the shape is right, the type should be {dtype}" if right_shape else hint
+    if not is_plain_tensor(value) or tuple(value.shape) != shape or value.dtype != dtype:
+        if is_plain_tensor(value) and tuple(value.shape) == shape:
+            hint = f"the shape is right, the type should be {dtype}"
         raise CheckFailed(checked, f"a tensor of shape {list(shape)} and type {dtype}", describe(value), hint)
     try:
         return torch.clone(value).detach().cpu()
@@ -246,7 +247,7 @@ def shape_hint(value: object, shape: tuple[int, ...], axes: str) -> str:
     return ""
 
 
-def changed_tensors(now: Mapping[str, object], before: Mapping[str, Tensor]) -> list[str]:
+def changed_tensors(now: Mapping[str, Any], before: Mapping[str, Tensor]) -> list[str]:
     """Return the names whose values are not the tensors of `before` any more."""
     return [
         key

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,7 +125,7 @@ class Setting:
 
     name: str
     get: Callable[[], object]
-    set: Callable[[object], None]
+    set: Callable[[Any], object]
     hint: str
 
 

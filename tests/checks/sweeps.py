@@ -216,7 +216,7 @@ def _component_hint(actual: Tensor, expected: Tensor, spec: SweepSpec) -> str:
     return ""
 
 
-LOGITS_CHANGED = {
+LOGITS_CHANGED: dict[str, Callable[[Tensor], Tensor]] = {
     "not log-probabilities": lambda logits: logits.log_softmax(dim=-1),
     "not probabilities": lambda logits: logits.softmax(dim=-1),
     "with the prompts in their order": lambda logits: logits.flip(0),
@@ -228,9 +228,11 @@ def _logits_hint(actual: Tensor, spec: SweepSpec, case: SweepCase) -> str:
     if case.model.cfg.d_vocab > VOCABULARY:  # the loaded model, on which this would take minutes
         return ""
     for which, change in LOGITS_CHANGED.items():
-        other = dataclasses.replace(
-            case, patching_metric=lambda logits, change=change: case.patching_metric(change(logits))
-        )
+
+        def changed_metric(logits: Tensor, change: Callable[[Tensor], Tensor] = change) -> Tensor:
+            return case.patching_metric(change(logits))
+
+        other = dataclasses.replace(case, patching_metric=changed_metric)
         if torch.allclose(actual, _reference(spec, other).cpu(), atol=1e-5):
             return f"call the metric with the logits as the run returns them, {which}"
     return ""

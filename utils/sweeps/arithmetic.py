@@ -7,6 +7,7 @@ one that the patch changes; the keys and values of the positions before that are
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -139,7 +140,7 @@ def _best_seconds(function: Callable[[], object], tries: int = 4) -> float:
     return min(seconds)
 
 
-def layer_norm(x: Float[Tensor, "*rows d_model"], ln: torch.nn.Module, eps: float) -> Float[Tensor, "*rows d_model"]:
+def layer_norm(x: Float[Tensor, "*rows d_model"], ln: Any, eps: float) -> Float[Tensor, "*rows d_model"]:
     """Apply the LayerNorm `ln`, which has a gain of 1 and a bias of 0 where compatibility mode has folded them."""
     return F.layer_norm(x, x.shape[-1:], ln.weight, ln.bias, eps)
 

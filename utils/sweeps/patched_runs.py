@@ -197,7 +197,7 @@ def _empty_map(model: TransformerBridge, components: tuple[str, ...], by_positio
 
 
 def _batches(
-    patches: list[Patch], model: TransformerBridge, shape: tuple[int, int], max_memory: int
+    patches: list[Patch], model: TransformerBridge, shape: torch.Size, max_memory: int
 ) -> Iterator[list[Patch]]:
     """Yield patches with one start position, in order of layers and places, as many at once as memory allows."""
     batch, n_positions = shape
@@ -216,7 +216,7 @@ def _bytes_of_a_prompt(model: TransformerBridge, n_positions: int, start: int) -
     changed = n_positions - start
     d_attention = cfg.n_heads * cfg.d_head
     in_attention = 3 * d_attention * changed + 3 * d_attention * n_positions + cfg.n_heads * changed * n_positions
-    in_mlp = 2 * cfg.d_mlp * changed
+    in_mlp = 2 * (cfg.d_mlp or 0) * changed
     return 4 * (3 * cfg.d_model * changed + max(in_attention, in_mlp))
 
 

@@ -128,7 +128,7 @@ def patched_residuals(
     for (component, layer, start, stop), group in groupby(
         patches, lambda patch: (patch.component, patch.layer, patch.start, patch.positions.stop)
     ):
-        heads = [patch.head for patch in group]
+        heads = [patch.head for patch in group if patch.head is not None]
         if component in HEAD_COMPONENTS:
             yield _with_patched_heads(runs, block, component, layer, slice(start, stop), heads)
         else:
