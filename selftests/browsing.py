@@ -66,8 +66,8 @@ def browser(needed_programs: None) -> Iterator[webdriver.Chrome]:
 
 def make_command(*arguments: str) -> list[str]:
     """Our make targets, run in the current folder with this very environment, which counts as installed."""
-    installed = f"{sys.prefix}/.workbook"
-    return ["make", f"--file={REPOSITORY / 'Makefile'}", f"--old-file={installed}", f"VENV={sys.prefix}", *arguments]
+    installed = [f"--old-file={sys.prefix}/.workbook{suffix}" for suffix in ("", "-dev")]
+    return ["make", f"--file={REPOSITORY / 'Makefile'}", *installed, f"VENV={sys.prefix}", *arguments]
 
 
 def make(folder: Path, target: str, seconds: float = 120) -> subprocess.CompletedProcess:
