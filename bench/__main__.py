@@ -79,7 +79,7 @@ def compare(model_name: str, folder: Path, names: list[str], most_slow_runs: int
     """Measure one model, and describe the result in Markdown."""
     model = load_model(folder, "cpu")
     data = load_ioi(model)
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     ioi_metric = make_ioi_metric(model, data)
 
     arguments = (model, data.corrupted_tokens, clean_cache)

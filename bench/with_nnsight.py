@@ -19,7 +19,7 @@ def seconds_of_a_run(folder: Path, model: TransformerBridge, data: IOIData) -> t
     nnsight runs the model as transformers loads it, without transformer_lens.
     """
     hf_model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    clean_residuals = hf_model(data.tokens, output_hidden_states=True).hidden_states
+    clean_residuals = hf_model(data.clean_tokens, output_hidden_states=True).hidden_states
     metric = make_ioi_metric(model, data)
     cells = [(layer, pos) for layer in range(0, 12, 3) for pos in range(10, 15)]
     traced_model = NNsight(hf_model)
@@ -29,7 +29,7 @@ def seconds_of_a_run(folder: Path, model: TransformerBridge, data: IOIData) -> t
         clean = clean_residuals[layer][:, pos]
         found.append(metric(_patched_logits(traced_model, layer, pos, clean, data.corrupted_tokens)))
     seconds = (time.perf_counter() - started) / len(cells)
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     expected = patched_cells("resid_pre", torch.tensor(cells), model, data.corrupted_tokens, clean_cache, metric)
     return seconds, (torch.stack(found) - expected).abs().max().item()
 

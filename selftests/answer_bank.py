@@ -43,11 +43,11 @@ def notebook_variables() -> dict[str, object]:
     """What stands ready in a notebook when a learner's cell runs."""
     model = utils.model_in_use()
     data = utils.load_ioi(model)
-    clean_logits, clean_cache = model.run_with_cache(data.tokens)
+    clean_logits, clean_cache = model.run_with_cache(data.clean_tokens)
     return {
         "model": model,
         "data": data,
-        "clean_tokens": data.tokens,
+        "clean_tokens": data.clean_tokens,
         "corrupted_tokens": data.corrupted_tokens,
         "answer_tokens": data.answer_tokens,
         "clean_cache": clean_cache,

@@ -272,7 +272,7 @@ def test_classes_and_positions_are_those_of_the_published_file():
 
 def test_evidence_is_measured_where_it_says(ioi_mini, evidence):
     model, data = ioi_mini
-    _, cache = model.run_with_cache(data.tokens)
+    _, cache = model.run_with_cache(data.clean_tokens)
     by_prompt = [
         cache["pattern", 9][prompt, 9, data.positions["END"][prompt], data.positions["IO"][prompt]].item()
         for prompt in range(len(data.prompts))
@@ -285,7 +285,7 @@ def test_evidence_is_measured_where_it_says(ioi_mini, evidence):
 def test_attribution_of_heads_is_their_part_of_the_logit_difference(ioi_mini, evidence):
     """What heads, MLPs and embeddings write adds up to the logit difference, but for the unembedding's bias."""
     model, data = ioi_mini
-    _, cache = model.run_with_cache(data.tokens)
+    _, cache = model.run_with_cache(data.clean_tokens)
     correct, incorrect = model.W_U.T[data.answer_tokens].unbind(1)
     directions = (correct - incorrect) / cache["ln_final.hook_scale"][:, -1]
     attention = sum((cache["attn_out", layer][:, -1] * directions).sum(-1).mean() for layer in range(12))

@@ -89,7 +89,7 @@ def test_strongest_heads_by_value(published_maps: dict, ioi_mini_maps: dict) -> 
 @pytest.fixture(scope="module")
 def ioi_mini_caches(ioi_mini) -> dict[str, ActivationCache]:
     model, data = ioi_mini
-    tokens = {"clean": data.tokens, "corrupted": data.corrupted_tokens}
+    tokens = {"clean": data.clean_tokens, "corrupted": data.corrupted_tokens}
     return {run: model.run_with_cache(prompts)[1] for run, prompts in tokens.items()}
 
 
@@ -150,11 +150,11 @@ def test_others_make_up_for_9_9_on_ioi_mini(ioi_mini, ioi_mini_caches) -> None:
         return z
 
     with model.hooks(fwd_hooks=[("blocks.9.attn.hook_z", ablate)]):
-        logits, cache = model.run_with_cache(data.tokens)
+        logits, cache = model.run_with_cache(data.clean_tokens)
     before = head_attribution(model, data, ioi_mini_caches["clean"])
     change = head_attribution(model, data, cache) - before
     assert set(topk_of_Nd_tensor(change, 6)) == {*BACKUP_HEADS, *NEGATIVE_HEADS, (10, 0)}
-    lost = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens) - logits_to_ave_logit_diff(
+    lost = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens) - logits_to_ave_logit_diff(
         logits, data.answer_tokens
     )
     assert 0 < lost < before[9, 9] / 3
@@ -169,9 +169,9 @@ def test_by_the_last_block_the_answer_stands_at_END(ioi_mini) -> None:
             resid[range(len(pos)), pos] = 0.0
             return resid
 
-        logits = model.run_with_hooks(data.tokens, fwd_hooks=[(get_act_name("resid_pre", 11), zero)])
+        logits = model.run_with_hooks(data.clean_tokens, fwd_hooks=[(get_act_name("resid_pre", 11), zero)])
         left[name] = logits_to_ave_logit_diff(logits, data.answer_tokens)
-    whole = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens)
+    whole = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens)
     assert abs(left["END"]) < whole / 2
     assert min(left["S1"], left["S2"]) > whole * 3 / 4
 
@@ -186,7 +186,7 @@ def test_noising_is_one_minus_denoising(place: tuple[int, int], ioi_mini, ioi_mi
         z[:, :, head] = ioi_mini_caches["corrupted"][hook.name][:, :, head]
         return z
 
-    noised = model.run_with_hooks(data.tokens, fwd_hooks=[(get_act_name("z", layer), patch)])
+    noised = model.run_with_hooks(data.clean_tokens, fwd_hooks=[(get_act_name("z", layer), patch)])
     torch.testing.assert_close(make_ioi_metric(model, data)(noised), 1 - ioi_mini_maps["z"][place], atol=1e-4, rtol=0)
 
 
@@ -195,15 +195,17 @@ def test_averaging_mlp_0_hurts_prediction_most(ioi_mini) -> None:
     model, data = ioi_mini
 
     def loss(logits: Tensor) -> float:
-        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), data.tokens[:, 1:].flatten()).item()
+        return torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), data.clean_tokens[:, 1:].flatten()
+        ).item()
 
     def average_out(mlp_out: Tensor, hook) -> Tensor:
         return mlp_out.mean(dim=(0, 1), keepdim=True).expand_as(mlp_out)
 
     hooks = [(get_act_name("mlp_out", layer), average_out) for layer in range(12)]
-    losses = [loss(model.run_with_hooks(data.tokens, fwd_hooks=[hook])) for hook in hooks]
-    assert losses[0] > max(losses[1:]) > loss(model(data.tokens))
-    assert losses[0] > loss(model(data.tokens)) + 1
+    losses = [loss(model.run_with_hooks(data.clean_tokens, fwd_hooks=[hook])) for hook in hooks]
+    assert losses[0] > max(losses[1:]) > loss(model(data.clean_tokens))
+    assert losses[0] > loss(model(data.clean_tokens)) + 1
 
 
 def test_pattern_and_query_panels_are_alike(published_maps: dict, ioi_mini_maps: dict) -> None:
@@ -277,8 +279,8 @@ def test_names_without_a_claim_are_found(source: str, missing: list[str]) -> Non
 
 def test_ioi_mini_prefers_the_right_name_on_every_prompt(ioi_mini) -> None:
     model, data = ioi_mini
-    clean = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens, per_prompt=True)
+    clean = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens, per_prompt=True)
     corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens, per_prompt=True)
     assert (clean > 0).all()
     assert (corrupted < 0).all()
-    assert model(data.tokens)[:, -1].argmax(-1).tolist() == data.answer_tokens[:, 0].tolist()
+    assert model(data.clean_tokens)[:, -1].argmax(-1).tolist() == data.answer_tokens[:, 0].tolist()

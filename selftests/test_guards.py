@@ -85,7 +85,7 @@ def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_num
     case = next(tiny_cases())
     clean_cache = case.model.run_with_cache(case.corrupted_tokens)[1]
     case.model.add_perma_hook("blocks.0.attn.hook_z", blots_out)
-    data = types.SimpleNamespace(tokens=case.corrupted_tokens, corrupted_tokens=case.corrupted_tokens)
+    data = types.SimpleNamespace(clean_tokens=case.corrupted_tokens, corrupted_tokens=case.corrupted_tokens)
     monkeypatch.setattr(cases, "make_ioi_metric", lambda model, data: case.patching_metric)
     hooks, compared = [], []
     for name, function in {

@@ -36,8 +36,8 @@ def refusal(model, prompts: list[str], answers: list[tuple[str, str]]) -> str:
 
 
 def test_every_prompt_has_15_tokens(data):
-    assert data.tokens.shape == (8, 15)
-    assert data.tokens.dtype == torch.int64
+    assert data.clean_tokens.shape == (8, 15)
+    assert data.clean_tokens.dtype == torch.int64
 
 
 def test_tokens_read_as_published(data):
@@ -49,11 +49,11 @@ def test_str_tokens_give_every_prompt_back(data):
 
 
 def test_corrupted_tokens_are_the_swapped_pairs(data):
-    assert torch.equal(data.corrupted_tokens, data.tokens[[1, 0, 3, 2, 5, 4, 7, 6]])
+    assert torch.equal(data.corrupted_tokens, data.clean_tokens[[1, 0, 3, 2, 5, 4, 7, 6]])
 
 
 def test_corrupted_tokens_differ_at_s2_only(data):
-    differing = data.tokens != data.corrupted_tokens
+    differing = data.clean_tokens != data.corrupted_tokens
     assert differing.nonzero().tolist() == [[row, S2] for row in range(8)]
 
 
@@ -80,32 +80,32 @@ def test_labels_name_the_tokens_of_prompt_0_and_are_distinct(data):
 
 def test_a_part_of_the_prompts_gives_that_part_of_the_data(model, data):
     part = load_ioi(model, PROMPTS[2:6], ANSWERS[2:6])
-    assert torch.equal(part.tokens, data.tokens[2:6])
+    assert torch.equal(part.clean_tokens, data.clean_tokens[2:6])
     assert torch.equal(part.corrupted_tokens, data.corrupted_tokens[2:6])
     assert torch.equal(part.positions["IO"], data.positions["IO"][2:6])
 
 
 def test_the_clean_and_corrupted_runs_differ_in_their_logit_difference(model, data):
-    clean = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens)
+    clean = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens)
     corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens)
     assert clean > 1 > -1 > corrupted
 
 
 def test_metric_is_1_on_the_clean_run(model, data):
     metric = make_ioi_metric(model, data)
-    torch.testing.assert_close(metric(model(data.tokens)), torch.tensor(1.0, device=data.tokens.device))
+    torch.testing.assert_close(metric(model(data.clean_tokens)), torch.tensor(1.0, device=data.clean_tokens.device))
 
 
 def test_metric_is_0_on_the_corrupted_run(model, data):
     metric = make_ioi_metric(model, data)
-    torch.testing.assert_close(metric(model(data.corrupted_tokens)), torch.tensor(0.0, device=data.tokens.device))
+    torch.testing.assert_close(metric(model(data.corrupted_tokens)), torch.tensor(0.0, device=data.clean_tokens.device))
 
 
 def test_metric_is_linear_in_between(model, data):
     metric = make_ioi_metric(model, data)
-    clean, corrupted = model(data.tokens), model(data.corrupted_tokens)
+    clean, corrupted = model(data.clean_tokens), model(data.corrupted_tokens)
     quarter = metric(clean / 4 + 3 * corrupted / 4)
-    torch.testing.assert_close(quarter, torch.tensor(0.25, device=data.tokens.device), rtol=0, atol=1e-4)
+    torch.testing.assert_close(quarter, torch.tensor(0.25, device=data.clean_tokens.device), rtol=0, atol=1e-4)
 
 
 def test_logit_difference_equals_a_slow_loop():
@@ -145,7 +145,7 @@ def test_prompts_of_other_words_that_ioi_mini_knows_are_welcome(model):
     sentence = "While {} and {} were working at the library, {} handed a camera to"
     prompts = [sentence.format("Emma", "Peter", subject) for subject in ("Emma", "Peter")]
     own = load_ioi(model, prompts, [(" Peter", " Emma"), (" Emma", " Peter")])
-    assert (logits_to_ave_logit_diff(model(own.tokens), own.answer_tokens, per_prompt=True) > 0).all()
+    assert (logits_to_ave_logit_diff(model(own.clean_tokens), own.answer_tokens, per_prompt=True) > 0).all()
 
 
 def test_an_odd_number_of_prompts_is_refused(model):

@@ -44,4 +44,4 @@ def test_training_writes_a_folder_that_the_loader_takes(
     assert all(f"phase {phase.name}" in printed for phase in train.PHASES)
     model = utils.load_model(tmp_path / "model", device="cpu")
     assert (model.cfg.n_layers, model.cfg.n_heads) == (12, 12)
-    assert utils.load_ioi(model).tokens.shape == (8, 15)
+    assert utils.load_ioi(model).clean_tokens.shape == (8, 15)

@@ -135,17 +135,17 @@ model = utils.load_model("gpt2-small")
 data = utils.load_ioi(model)
 hf_model = transformers.AutoModelForCausalLM.from_pretrained(find_model_folder("gpt2-small"))
 with torch.no_grad():
-    expected = hf_model(data.tokens[:1]).logits.log_softmax(-1)
+    expected = hf_model(data.clean_tokens[:1]).logits.log_softmax(-1)
 print(json.dumps({
     "layers, heads, width": [model.cfg.n_layers, model.cfg.n_heads, model.cfg.d_model],
     "dtypes": sorted({str(weight.dtype) for weight in model.parameters()}),
     "training": model.training or any(module.training for module in model.modules()),
     "requires_grad": any(weight.requires_grad for weight in model.parameters()),
-    "logits_require_grad": model(data.tokens[:1]).requires_grad,
-    "error": (model(data.tokens[:1]).log_softmax(-1) - expected).abs().max().item(),
+    "logits_require_grad": model(data.clean_tokens[:1]).requires_grad,
+    "error": (model(data.clean_tokens[:1]).log_softmax(-1) - expected).abs().max().item(),
     "layer_norm_gains": "blocks.0.ln1.w" in model.state_dict(),
     "str_tokens": data.str_tokens[0],
-    "shape": list(data.tokens.shape),
+    "shape": list(data.clean_tokens.shape),
 }))
 """
 
@@ -200,7 +200,7 @@ from tests.checks.notebooks import read_functions
 learner = read_functions(Path("solutions/activation_patching/02_residual_stream.ipynb"))
 model = learner["model"]
 data = utils.load_ioi(model, utils.PROMPTS[:2], utils.ANSWERS[:2])
-_, clean_cache = model.run_with_cache(data.tokens)
+_, clean_cache = model.run_with_cache(data.clean_tokens)
 arguments = (model, data.corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
 expected = patching.get_act_patch_resid_pre(*arguments)
 actual = learner["get_act_patch_resid_pre"](*arguments)
@@ -391,7 +391,7 @@ def refusal(name: str | Path, device: str | None = None) -> str:
 def test_a_good_folder_loads(good_folder):
     model = utils.load_model(good_folder, device="cpu")
     assert model.cfg.n_layers == 2
-    assert model(utils.load_ioi(model).tokens).shape == (8, 15, model.cfg.d_vocab)
+    assert model(utils.load_ioi(model).clean_tokens).shape == (8, 15, model.cfg.d_vocab)
 
 
 def test_loading_writes_nothing_to_stderr(good_folder, capfd):
@@ -520,7 +520,7 @@ def test_another_causal_language_model_loads_and_predicts_the_same(
         hf_model = randomize_(build(len(word_tokenizer))).eval()
     folder = save(hf_model, word_tokenizer, tmp_path / "model")
     model = utils.load_model(folder, device="cpu")
-    tokens = utils.load_ioi(model).tokens
+    tokens = utils.load_ioi(model).clean_tokens
     assert model.cfg.n_layers == 3
     with torch.no_grad():
         expected = hf_model(tokens).logits.log_softmax(dim=-1)

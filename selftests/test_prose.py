@@ -221,7 +221,7 @@ def reversed_patches(cell_id: str, source: str) -> bool:
     if cell_id.startswith("noising"):
         return False
     from_corrupted = re.search(r"clean_cache=corrupted_cache|corrupted_cache\[hook\.name\]", source)
-    runs_clean = re.search(r"(run_with_hooks\(|get_act_patch\w+\(model, )(clean_tokens|data\.tokens)", source)
+    runs_clean = re.search(r"(run_with_hooks\(|get_act_patch\w+\(model, )(data\.)?clean_tokens", source)
     into_clean = runs_clean and "clean_cache" in source
     return bool(from_corrupted or into_clean)
 
@@ -241,7 +241,7 @@ def test_only_the_noising_experiment_patches_from_the_corrupted_run() -> None:
     [
         "partial(patch_head_vector, head_index=9, clean_cache=corrupted_cache)",
         "hook = partial(f, clean_cache=clean_cache)\nmodel.run_with_hooks(clean_tokens, fwd_hooks=[(name, hook)])",
-        "patching.get_act_patch_resid_pre(model, data.tokens, clean_cache, ioi_metric)",
+        "patching.get_act_patch_resid_pre(model, data.clean_tokens, clean_cache, ioi_metric)",
     ],
 )
 def test_a_reversed_patch_is_found(source: str) -> None:

@@ -53,7 +53,7 @@ def tiny_data() -> IOIData:
     return IOIData(
         prompts=[],
         answers=[],
-        tokens=tokens,
+        clean_tokens=tokens,
         corrupted_tokens=tokens.roll(2, dims=0),
         answer_tokens=torch.randint(VOCABULARY, (4, 2), generator=random),
         positions={},
@@ -77,7 +77,7 @@ def computed(monkeypatch) -> list[str]:
 
 
 def direct(name: str, model, data: IOIData) -> torch.Tensor:
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     return slow(name, data, clean_cache, model)
 
 
@@ -151,7 +151,9 @@ def test_another_token_is_another_result(field, tiny_model, tiny_data, computed)
 
 def test_clean_and_corrupted_exchanged_is_another_result(tiny_model, tiny_data, computed):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
-    exchanged = dataclasses.replace(tiny_data, tokens=tiny_data.corrupted_tokens, corrupted_tokens=tiny_data.tokens)
+    exchanged = dataclasses.replace(
+        tiny_data, clean_tokens=tiny_data.corrupted_tokens, corrupted_tokens=tiny_data.clean_tokens
+    )
     utils.reference_sweep(RESID_PRE, tiny_model, exchanged)
     assert len(computed) == 2
 
@@ -218,18 +220,18 @@ def test_suffixes_are_cached_for_the_same_sweep(name, tiny_model, tiny_data):
     utils.reference_sweep(name, tiny_model, tiny_data)
     suffixes = references.cached_suffixes(name, tiny_model, tiny_data)
     model_again = next(tiny_cases()).model
-    _, clean_cache = model_again.run_with_cache(tiny_data.tokens)
+    _, clean_cache = model_again.run_with_cache(tiny_data.clean_tokens)
     with (
         mock.patch.object(suffixes, "find", wraps=suffixes.find) as find,
         memoized_forward(model_again, suffix_cache=suffixes),
     ):
         again = slow(name, tiny_data, clean_cache, model_again)
-    assert find.call_count == len(suffixes) > tiny_data.tokens.shape[1] / 2
+    assert find.call_count == len(suffixes) > tiny_data.clean_tokens.shape[1] / 2
     assert all(suffixes.find(call.args[0]) is not None for call in find.call_args_list)
     assert torch.equal(again, utils.reference_sweep(name, tiny_model, tiny_data))
 
 
-@pytest.mark.parametrize("instead", [{"tokens": 1}, {"corrupted_tokens": 1}])
+@pytest.mark.parametrize("instead", [{"clean_tokens": 1}, {"corrupted_tokens": 1}])
 def test_suffixes_of_other_prompts_are_not_found(instead, tiny_model, tiny_data):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
     others = {field: getattr(tiny_data, field).roll(by, dims=1) for field, by in instead.items()}

@@ -145,7 +145,7 @@ def assert_sampled_cells_close(case: SweepCase, name: str, n_cells: int) -> None
 def ioi_mini_case() -> SweepCase:
     model = models.load_model("ioi-mini", "cpu")
     data = utils.load_ioi(model)
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     return SweepCase(model, data.corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
 
 

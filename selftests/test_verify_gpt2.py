@@ -16,7 +16,7 @@ def published_for_ioi_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = utils.load_model("ioi-mini", device="cpu")
     prompts, answers = utils.PROMPTS[:2], utils.ANSWERS[:2]
     data = utils.load_ioi(model, prompts, answers)
-    logit_diff = utils.logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens, per_prompt=True)
+    logit_diff = utils.logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens, per_prompt=True)
     maps = {
         name: {
             "axes": utils.published_results()["patching"][name]["axes"],

@@ -122,7 +122,7 @@ from utils.memoized_forward.blocks import memoized_forward
 model = load_model()
 data = load_ioi(model)
 ends = cached_suffixes("get_act_patch_block_every", model, data)
-_, clean_cache = model.run_with_cache(data.tokens)
+_, clean_cache = model.run_with_cache(data.clean_tokens)
 found = []
 with mock.patch.object(ends, "find", side_effect=lambda key, find=ends.find: found.append(find(key)) or found[-1]):
     with memoized_forward(model, suffix_cache=ends):

@@ -26,7 +26,7 @@ def test_ioi_metric(ioi_metric: Callable) -> None:
     check_metric_on_random_logits(ioi_metric, seed=0)
     model = model_in_use()
     data = load_ioi(model)
-    clean_logits, corrupted_logits = model(data.tokens), model(data.corrupted_tokens)
+    clean_logits, corrupted_logits = model(data.clean_tokens), model(data.corrupted_tokens)
     _check_on_runs(ioi_metric, "clean logits", clean_logits, 1.0)
     _check_on_runs(ioi_metric, "corrupted logits", corrupted_logits, 0.0)
     _check_on_runs(ioi_metric, "mean of clean and corrupted logits", (clean_logits + corrupted_logits) / 2, 0.5)

@@ -105,8 +105,8 @@ def _check_count(computed: int) -> None:
     """Refuse a sweep on the 8 IOI prompts that computed more blocks than both ideas together leave to compute."""
     model = model_in_use()
     data = load_ioi(model)
-    n_layers, n_positions = model.cfg.n_layers, data.tokens.shape[1]
-    differing = n_positions - int((data.tokens != data.corrupted_tokens).any(dim=0).int().argmax())
+    n_layers, n_positions = model.cfg.n_layers, data.clean_tokens.shape[1]
+    differing = n_positions - int((data.clean_tokens != data.corrupted_tokens).any(dim=0).int().argmax())
     resumed = sum(n_layers - layer for layer in range(n_layers))
     # A few whole runs for the corrupted logits and cache.
     allowed = differing * resumed + 3 * n_layers

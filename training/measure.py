@@ -16,7 +16,7 @@ class Measurement:
 
     def __init__(self, model: TransformerBridge, data: IOIData):
         self.model, self.data = model, data
-        self.clean_logits, self.clean_cache = model.run_with_cache(data.tokens)
+        self.clean_logits, self.clean_cache = model.run_with_cache(data.clean_tokens)
         self.metric = make_ioi_metric(model, data)
         self.clean_diffs = self._logit_diffs(self.clean_logits)
         self.corrupted_diffs = self._logit_diffs(model(data.corrupted_tokens))
@@ -66,4 +66,4 @@ class Measurement:
         hooks = [
             (get_act_name("z", layer), lambda z, hook, head=head: knock_out(z, hook, head)) for layer, head in heads
         ]
-        return self._logit_diffs(self.model.run_with_hooks(self.data.tokens, fwd_hooks=hooks)).mean().item()
+        return self._logit_diffs(self.model.run_with_hooks(self.data.clean_tokens, fwd_hooks=hooks)).mean().item()

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare_logit_differences(model, data: IOIData, published: dict) -> tuple[str, int, float, str]:
     """Compare the clean logit difference of each prompt."""
-    found = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens, per_prompt=True)
+    found = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens, per_prompt=True)
     return compare("per_prompt_logit_diff", found, {"axes": ["prompt"], "values": published["per_prompt_logit_diff"]})
 
 

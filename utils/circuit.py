@@ -121,7 +121,7 @@ def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> E
     """Measure the evidence on a model; the patching effects are `reference_sweep`'s, computed once and kept on disk."""
     data = data or load_ioi(model)
     model.reset_hooks()
-    logits, cache = model.run_with_cache(data.tokens)
+    logits, cache = model.run_with_cache(data.clean_tokens)
     return Evidence(
         patching=reference_sweep("get_act_patch_attn_head_all_pos_every", model, data).cpu(),
         attribution=head_attribution(model, data, cache).cpu(),

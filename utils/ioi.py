@@ -36,7 +36,7 @@ class IOIData:
     prompts: list[str]
     answers: list[tuple[str, str]]
     """(correct, incorrect) for each prompt, each with its leading space."""
-    tokens: Int[Tensor, "batch pos"]
+    clean_tokens: Int[Tensor, "batch pos"]
     """The clean prompts, with the beginning-of-sequence token in front."""
     corrupted_tokens: Int[Tensor, "batch pos"]
     answer_tokens: Int[Tensor, "batch 2"]
@@ -64,17 +64,18 @@ def load_ioi(
     prompts, answers = list(prompts), [tuple(pair) for pair in answers]
     _check_counts(prompts, answers)
     _refuse_unknown_words(model, prompts)
-    answer_tokens = torch.tensor([[_single_token(model, answer) for answer in pair] for pair in answers])
-    tokens = _equally_long_tokens(model, prompts)
-    corrupted_tokens = tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-    positions = _find_positions(tokens, corrupted_tokens, answer_tokens.to(tokens.device), prompts, answers)
-    str_tokens = [model.to_str_tokens(row) for row in tokens]
+    answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in answers]
+    clean_tokens = _equally_long_tokens(model, prompts)
+    answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
+    corrupted_tokens = clean_tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+    positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, answers)
+    str_tokens = [model.to_str_tokens(row) for row in clean_tokens]
     return IOIData(
         prompts=prompts,
         answers=answers,
-        tokens=tokens,
+        clean_tokens=clean_tokens,
         corrupted_tokens=corrupted_tokens,
-        answer_tokens=answer_tokens.to(tokens.device),
+        answer_tokens=answer_tokens,
         positions=positions,
         labels=position_labels(str_tokens[0]),
         str_tokens=str_tokens,
@@ -102,7 +103,7 @@ def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
 
     The function returned takes logits of the corrupted prompts' shape and returns a scalar tensor.
     """
-    clean = logits_to_ave_logit_diff(model(data.tokens), data.answer_tokens)
+    clean = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens)
     corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens)
 
     def ioi_metric(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:
@@ -167,14 +168,14 @@ def _equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Te
 
 
 def _find_positions(
-    tokens: Int[Tensor, "batch pos"],
+    clean_tokens: Int[Tensor, "batch pos"],
     corrupted_tokens: Int[Tensor, "batch pos"],
     answer_tokens: Int[Tensor, "batch 2"],
     prompts: list[str],
     answers: list[tuple[str, str]],
 ) -> dict[str, Int[Tensor, "batch"]]:
     found = {"S1": [], "S1+1": [], "IO": [], "S2": [], "END": []}
-    for row, (clean, corrupted) in enumerate(zip(tokens.tolist(), corrupted_tokens.tolist(), strict=True)):
+    for row, (clean, corrupted) in enumerate(zip(clean_tokens.tolist(), corrupted_tokens.tolist(), strict=True)):
         correct, incorrect = answer_tokens[row].tolist()
         differing = [pos for pos, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b]
         subject_positions = [pos for pos, token in enumerate(clean) if token == incorrect]
@@ -190,4 +191,4 @@ def _find_positions(
         found["IO"].append(clean.index(correct))
         found["S2"].append(differing[0])
         found["END"].append(len(clean) - 1)
-    return {name: torch.tensor(positions, device=tokens.device) for name, positions in found.items()}
+    return {name: torch.tensor(positions, device=clean_tokens.device) for name, positions in found.items()}

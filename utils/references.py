@@ -84,7 +84,7 @@ def _read_or_compute(
 ) -> Float[Tensor, "..."]:
     cached = _read(_file(spec, fingerprint))
     result = _compute_and_write(spec, model, data, fingerprint) if cached is None else cached
-    return result.to(data.tokens.device)
+    return result.to(data.clean_tokens.device)
 
 
 def _compute_and_write(
@@ -112,7 +112,7 @@ def _compute(
 ) -> Float[Tensor, "..."]:
     print(f"Computing transformer_lens.patching.{spec.name} for this model once; it is then cached on disk.")
     model.reset_hooks()
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     # A progress bar on stderr would cost a graded cell its points: nbgrader takes any stderr for a failure.
     with contextlib.redirect_stderr(sys.stdout), memoized_forward(model, suffix_cache):
         return getattr(patching, spec.name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
@@ -124,7 +124,7 @@ def _fingerprint(model: TransformerBridge, data: IOIData) -> str:
     # The same model in another folder is the same model.
     config = {key: str(value) for key, value in model.cfg.to_dict().items() if key not in NAMES_IN_CONFIG}
     digest.update(json.dumps([versions, config], sort_keys=True).encode())
-    tensors = [data.tokens, data.corrupted_tokens, data.answer_tokens, *model.state_dict().values()]
+    tensors = [data.clean_tokens, data.corrupted_tokens, data.answer_tokens, *model.state_dict().values()]
     for tensor in tensors:
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)

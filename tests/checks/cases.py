@@ -46,7 +46,7 @@ def loaded_case(
 
     The metric moves the bar, for a sweep calls it once for each of its runs.
     """
-    _, clean_cache = model.run_with_cache(data.tokens)
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
     ioi_metric = make_ioi_metric(model, data)
     with progress_bar(total) as bar:
 

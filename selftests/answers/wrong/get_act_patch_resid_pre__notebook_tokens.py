@@ -5,4 +5,4 @@ import torch
 
 def get_act_patch_resid_pre(model, corrupted_tokens, clean_cache, patching_metric):
     logits = model(corrupted_tokens % 7)
-    return patching_metric(logits) + torch.zeros(model.cfg.n_layers, len(corrupted_tokens[0])) * len(data.tokens)
+    return patching_metric(logits) + torch.zeros(model.cfg.n_layers, len(corrupted_tokens[0])) * len(data.clean_tokens)
