@@ -9,8 +9,9 @@ import pytest
 
 from selftests import browsing
 from utils import block_diagram, circuit_diagram, forward_pass_diagram, patched_pass_diagram, published_circuit
+from utils.canvas import DASHED, TEXT, Diagram
 from utils.circuit import HEAD_CLASSES, POSITIONS, CircuitError
-from utils.diagrams import COLOURS, DASHED, MOST_IN_A_ROW, TEXT, Diagram
+from utils.diagrams import COLOURS, MOST_IN_A_ROW
 
 SVG = "{http://www.w3.org/2000/svg}"
 SIMPLE = {"duplicate token": [(3, 0)], "s-inhibition": [(7, 3), (8, 10)], "name mover": [(9, 9)]}

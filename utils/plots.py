@@ -1,6 +1,7 @@
 """Heat maps and attention patterns, drawn the same way in every notebook, without a network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import circuitsvis
 import numpy as np
@@ -20,29 +21,17 @@ CELL_OF_A_FACET = 18
 LETTER = 7
 LETTER_ASLANT = 5
 FACET_GAP = 28
-COLOUR_BAR_LENGTH = (130, 360)  # at least, at most
+SHORTEST_COLOUR_BAR, LONGEST_COLOUR_BAR = 130, 360
 
 
 def imshow(
-    tensor: Float[Tensor, "row column"] | Float[Tensor, "facet row column"],
-    title: str = "",
-    x: Sequence[str] | None = None,
-    y: Sequence[str] | None = None,
-    xaxis: str = "",
-    yaxis: str = "",
-    facet_labels: Sequence[str] | None = None,
-    zmax: float | None = None,
-    width: int | None = None,
-    height: int | None = None,
+    tensor: Float[Tensor, "row column"] | Float[Tensor, "facet row column"], title: str = "", **options: Any
 ) -> None:
     """Show a matrix, or several side by side, as heat maps.
 
-    White is 0, blue is positive and red is negative; all facets share one scale, which reaches from `-zmax` to `zmax`
-    (by default the largest absolute value). `x` and `y` label the columns and rows, `xaxis` and `yaxis` name them,
-    and `facet_labels` names the matrices of a three-dimensional tensor.
+    `options` are the further arguments of `heat_map`: x, y, xaxis, yaxis, facet_labels, zmax, width and height.
     """
-    figure = heat_map(tensor, title, x, y, xaxis, yaxis, facet_labels, zmax, width, height)
-    figure.show()
+    heat_map(tensor, title, **options).show()
 
 
 def heat_map(
@@ -57,7 +46,12 @@ def heat_map(
     width: int | None = None,
     height: int | None = None,
 ) -> go.Figure:
-    """The figure that `imshow` shows, for whoever wants to change it first."""
+    """Return the figure that `imshow` shows.
+
+    White is 0, blue is positive and red is negative; all facets share one scale, which reaches from `-zmax` to `zmax`
+    (by default the largest absolute value). `x` and `y` label the columns and rows, `xaxis` and `yaxis` name them,
+    `facet_labels` names the matrices of a 3-dimensional tensor, and `width` and `height` are in pixels.
+    """
     values = torch.as_tensor(tensor).detach().float().cpu().numpy()
     zmax = zmax or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     facets = values.shape[0] if values.ndim == 3 else 1
@@ -89,20 +83,17 @@ def heat_map(
     place = f"{xaxis or 'column'}: %{{x}}<br>{yaxis or 'row'}: %{{y}}"
     if (xaxis, yaxis) == ("head", "layer"):
         place = "head %{y}.%{x}"  # as in the text: 9.6
-    figure.update_traces(
-        hovertemplate=f"{place}<br>value: %{{z}}<extra></extra>",
-        zhoverformat=".3f",
-        xgap=1,
-        ygap=1,
-    )
+    hover = f"{place}<br>value: %{{z}}<extra></extra>"
+    figure.update_traces(hovertemplate=hover, zhoverformat=".3f", xgap=1, ygap=1)
     # Every row and column has its label, in every facet. Dragging does not zoom.
-    figure.update_xaxes(dtick=1, tickangle=0 if x is None else -45, showticklabels=True)
-    figure.update_yaxes(dtick=1)
-    for update_axes in (figure.update_xaxes, figure.update_yaxes):
-        update_axes(fixedrange=True, showgrid=False)
+    figure.update_xaxes(
+        dtick=1, fixedrange=True, showgrid=False, tickangle=0 if x is None else -45, showticklabels=True
+    )
+    figure.update_yaxes(dtick=1, fixedrange=True, showgrid=False)
     if facet_labels is not None:
-        _name_facets(figure, facet_labels)
-    shortest, longest = COLOUR_BAR_LENGTH
+        names = list(facet_labels)  # in place of plotly's own titles, "facet_col=0" and so on
+        figure.for_each_annotation(lambda note: note.update(text=names[int(note.text.split("=")[-1])], font_size=13))
+    bar_length = min(max(inner_height, SHORTEST_COLOUR_BAR), LONGEST_COLOUR_BAR)
     figure.update_layout(
         title={"text": title, "font_size": 16, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad_t": 18},
         width=width or inner_width + margin["l"] + margin["r"],
@@ -110,30 +101,18 @@ def heat_map(
         margin=margin,
         font_size=12 if facets == 1 else 11,
         modebar_remove=["sendChartToCloud"],
-        coloraxis_colorbar={
-            "lenmode": "pixels",
-            "len": min(max(inner_height, shortest), longest),
-            "thickness": 14,
-            "nticks": 5,
-        },
+        coloraxis_colorbar={"lenmode": "pixels", "len": bar_length, "thickness": 14, "nticks": 5},
     )
     return figure
 
 
 def _longest(labels: Sequence[str] | None) -> int:
     """The number of letters of the longest label."""
-    return max(map(len, labels), default=0) if labels else 0
-
-
-def _name_facets(figure: go.Figure, facet_labels: Sequence[str]) -> None:
-    """Replace plotly's own facet titles, `facet_col=0` and so on, by names."""
-    figure.for_each_annotation(lambda note: note.update(text=facet_labels[int(note.text.split("=")[-1])], font_size=13))
+    return max(map(len, labels or []), default=0)
 
 
 def attention_view(
-    pattern: Float[Tensor, "head pos_q pos_k"],
-    str_tokens: Sequence[str],
-    head_names: Sequence[str],
+    pattern: Float[Tensor, "head pos_q pos_k"], str_tokens: Sequence[str], head_names: Sequence[str]
 ) -> HTML:
     """Show attention patterns of some heads on one prompt with circuitsvis: pick a head, hover over a token.
 

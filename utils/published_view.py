@@ -1,4 +1,4 @@
-"""What was published for gpt2-small, folded, to be shown beside a map of one's own.
+"""The published maps of gpt2-small, folded, for a notebook to show beside the learner's own.
 
 The pictures are SVG: plotly draws nothing while its figure is folded away.
 """
@@ -12,11 +12,11 @@ from IPython.display import HTML
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.diagrams import Canvas, Diagram
+from utils.canvas import Canvas, Diagram
 from utils.errors import WorkbookError
 from utils.ioi import position_labels
 from utils.models import model_name
-from utils.plots import COLOURS, FACETS_IN_A_ROW
+from utils.plots import COLOURS, FACETS_IN_A_ROW, topk_of_Nd_tensor
 from utils.published import published_patching, published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
 
@@ -27,10 +27,11 @@ SCALE = 16
 
 
 def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
-    """Show, folded, what was published for gpt2-small, with its source, beside a map of one's own.
+    """Return the published map of gpt2-small, folded and with its source, to be shown beside the learner's `tensor`.
 
     `name` is `"resid_pre"`, `"block_every"`, `"head_out_all_pos"` or `"head_all_pos_every"`, as in
-    `published_patching`. Where the model in use is gpt2-small, the largest difference to `tensor` is printed.
+    `published_patching`. Prints the largest difference from `tensor` where the model in use is gpt2-small. Raises
+    `WorkbookError` for another name.
     """
     published = published_patching(name)
     if "pos head" in PUBLISHED_SWEEPS[name].axes:
@@ -46,19 +47,18 @@ def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
 
 
 def _print_difference(own: Float[Tensor, "..."], published: Float[Tensor, "..."]) -> None:
-    if own.shape != published.shape:
+    if own.shape == published.shape:
+        print(f"Largest difference from the published map: {(own - published).abs().max().item():.4f}")
+    else:
         print(f"This map has the shape {tuple(own.shape)}, the published one {tuple(published.shape)}.")
-        return
-    print(f"Largest difference from the published map: {(own - published).abs().max().item():.4f}")
 
 
 def _draw(published: Float[Tensor, "..."], name: str) -> Diagram:
-    """A published result as a picture, in the colours of `heat_map`; hovering over a square tells place and value."""
+    """Draw a published result in the colours of `heat_map`; each square's tooltip tells its place and value."""
     components = PUBLISHED_SWEEPS[name].components
     maps = published.reshape(len(components), *published.shape[-2:])
     by_position = PUBLISHED_SWEEPS[name].by_position
-    tokens = position_labels(published_results()["str_tokens_prompt_0"])
-    columns = tokens if by_position else [str(head) for head in range(maps.shape[-1])]
+    labels = position_labels(published_results()["str_tokens_prompt_0"]) if by_position else None
 
     cell = CELL if len(maps) == 1 else CELL_OF_A_FACET
     below = BELOW_TOKENS if by_position else BELOW
@@ -73,66 +73,48 @@ def _draw(published: Float[Tensor, "..."], name: str) -> Diagram:
     zmax = maps.abs().max().item()
     for number, (values, component) in enumerate(zip(maps, components, strict=True)):
         left, top = number % in_a_row * width + LEFT, number // in_a_row * height + ABOVE
-        _draw_map(canvas, values, left, top, cell, columns, by_position, zmax)
+        _draw_map(canvas, values, left, top, cell, labels, zmax)
         canvas.write(left, top - 12, component, "start", bold=True)
-    _draw_scale(canvas, in_a_row * width, ABOVE, zmax)
+    for number, share in enumerate((1, 0.5, 0, -0.5, -1)):
+        y = ABOVE + SCALE * (number + 0.5)
+        canvas.square(in_a_row * width, y, SCALE, _colour(share), f"{share * zmax:.2f}")
+        canvas.write(in_a_row * width + SCALE, y, f"{share * zmax:.2f}", "start", size=10)
     return canvas.diagram()
 
 
 def _draw_map(
-    canvas: Canvas,
-    values: Float[Tensor, "layer column"],
-    left: float,
-    top: float,
-    cell: int,
-    columns: Sequence[str],
-    by_position: bool,
-    zmax: float,
+    canvas: Canvas, values: Tensor, left: float, top: float, cell: int, labels: Sequence[str] | None, zmax: float
 ) -> None:
+    """Draw a map [layer pos], whose positions have `labels`, or a map [layer head]."""
+    n_layers, n_columns = values.shape
+    bottom, middle = top + cell * n_layers, left + cell * n_columns / 2
+    canvas.write(left - 30, top - 10, "layer", size=10)
     for layer, row in enumerate(values.tolist()):
         y = top + cell * (layer + 0.5)
         canvas.write(left - 4, y, str(layer), "end", size=10)
         for column, value in enumerate(row):
-            place = f"layer {layer}, {columns[column]}" if by_position else f"{layer}.{column}"
+            place = f"layer {layer}, {labels[column]}" if labels else f"{layer}.{column}"
             x = left + cell * (column + 0.5)
             canvas.square(x, y, cell - 1, _colour(value / zmax), f"{place}: {value:.3f}")
-    bottom = top + cell * len(values)
-    for column, label in enumerate(columns):
+    for column in range(n_columns):
         x = left + cell * (column + 0.5)
-        if by_position:
-            canvas.write_aslant(x + 3, bottom + 10, label, size=10)
+        if labels:
+            canvas.write_aslant(x + 3, bottom + 10, labels[column], size=10)
         else:
-            canvas.write(x, bottom + 9, label, size=10)
-    canvas.write(left - 30, top - 10, "layer", size=10)
-    canvas.write(
-        left + cell * len(columns) / 2,
-        bottom + (64 if by_position else 25),
-        "position" if by_position else "head",
-        size=10,
-    )
-
-
-def _draw_scale(canvas: Canvas, left: float, top: float, zmax: float) -> None:
-    for number, share in enumerate((1, 0.5, 0, -0.5, -1)):
-        y = top + SCALE * (number + 0.5)
-        canvas.square(left, y, SCALE, _colour(share), f"{share * zmax:.2f}")
-        canvas.write(left + SCALE, y, f"{share * zmax:.2f}", "start", size=10)
+            canvas.write(x, bottom + 9, str(column), size=10)
+    canvas.write(middle, bottom + (64 if labels else 25), "position" if labels else "head", size=10)
 
 
 def _colour(share: float) -> str:
-    """The heat maps' colour of a value, given as its share of the largest."""
-    (colour,) = plotly.colors.sample_colorscale(COLOURS, [(share + 1) / 2])
-    return colour
+    """The heat maps' colour of a value, from its share of the largest absolute value."""
+    return plotly.colors.sample_colorscale(COLOURS, [(share + 1) / 2])[0]
 
 
 def _in_words(maps: Float[Tensor, "map layer column"], components: Sequence[str], by_position: bool) -> str:
-    """The largest entries of each map, for those who do not see it."""
-
-    def largest(values: Float[Tensor, "layer column"]) -> str:
-        order = values.abs().flatten().argsort(descending=True)[:5].tolist()
-        places = [divmod(index, values.shape[-1]) for index in order]
-        named = [f"layer {layer} position {column}" if by_position else f"{layer}.{column}" for layer, column in places]
-        return ", ".join(f"{name} {values[place]:.2f}" for name, place in zip(named, places, strict=True))
-
-    words = [f"{component}: {largest(values)}" for component, values in zip(components, maps, strict=True)]
+    """Name the 5 largest entries of each map, for screen readers."""
+    form = "layer {} position {}" if by_position else "{}.{}"
+    words = []
+    for component, values in zip(components, maps, strict=True):
+        places = topk_of_Nd_tensor(values.abs(), 5)
+        words.append(f"{component}: " + ", ".join(f"{form.format(*place)} {values[place]:.2f}" for place in places))
     return f"The strongest effects. {'; '.join(words)}."
