@@ -140,7 +140,7 @@ def test_another_weight_is_another_result(tiny_model, tiny_data, computed):
     assert not torch.allclose(before, after)
 
 
-@pytest.mark.parametrize("field", ["tokens", "corrupted_tokens", "answer_tokens"])
+@pytest.mark.parametrize("field", ["clean_tokens", "corrupted_tokens", "answer_tokens"])
 def test_another_token_is_another_result(field, tiny_model, tiny_data, computed):
     utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
     changed = getattr(tiny_data, field).clone()
