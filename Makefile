@@ -50,7 +50,7 @@ bench-grading: $(DEV)
 
 # All hostile submissions, graded as one class beside honest ones, in about 6 minutes; the suite grades half of them.
 hostile: $(DEV)
-	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest selftests/test_hostile_grading.py
+	HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/pytest selftests/grading/test_hostile_grading.py
 
 # The checks tried on mutants of the solutions, in about a minute.
 mutations: $(DEV)

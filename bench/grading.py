@@ -1,8 +1,8 @@
 """Time `python -m grading` and nbgrader's own `nbgrader autograde` on one class: `python -m bench.grading`.
 
-The class is the demo's four students, again and again under new names. Both sides grade the same submissions, each in a
-course folder of its own, one side after the other; their scores are compared cell by cell. What the checks compare
-with is computed and kept on disk before either side starts. Run it on an otherwise idle machine.
+The class is the demo's four students, repeated under new names. Both sides grade the same submissions, each in a
+course folder of its own, one side after the other; their scores are compared cell by cell. The checks'
+references are computed and cached on disk before either side starts. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from grading.demo import demo_class as demo
 RESULTS = Path(__file__).parent / "grading_results.md"
 FULL = "all_right"
 """The student who has answered everything, whose notebooks take longest."""
-SECONDS_BETWEEN_LOOKS = 0.5
+POLL_SECONDS = 0.5
 MIB = 2**20
 
 Scores = dict[str, dict[str, demo.Cells]]
@@ -36,13 +36,13 @@ Scores = dict[str, dict[str, demo.Cells]]
 
 @dataclass
 class Side:
-    """What was measured of one way of grading."""
+    """The measurements of one way of grading."""
 
     name: str
     submissions: int
     seconds: float
     full_seconds: list[float]
-    """From the beginning of each full submission to its end."""
+    """Duration of each full submission, from start to end."""
     memory: "PeakMemory"
     scores: Scores
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         names = class_of(options.submissions)
         ours, theirs = make_courses(Path(temporary), names, part)
-        print("Computing what the checks compare with ...", flush=True)
+        print("Computing the checks' references ...", flush=True)
         prepare(*read_course(demo.COURSE, ours))
         sequential = measure_sequential(theirs, names[:part])
         parallel = measure_parallel(ours, names, options.workers)
@@ -84,18 +84,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def class_of(submissions: int) -> list[str]:
-    """The students' names: the demo's four, numbered, in turn. The first few are as mixed as all of them."""
+    """Return the students' names: the demo's four in turn, numbered, so that any first few are mixed too."""
     kinds = demo.CLASS
     return [f"{index // len(kinds):02d}_{kinds[index % len(kinds)]}" for index in range(submissions)]
 
 
 def kind_of(name: str) -> str:
-    """The student of the demo who has handed in the same."""
+    """Return the demo's student with the same submission."""
     return name.partition("_")[2]
 
 
 def make_courses(folder: Path, names: list[str], part: int) -> tuple[Path, Path]:
-    """Two course folders, with all submissions and with the first of them."""
+    """Create two course folders, with all submissions and with the first `part` of them."""
     ours, theirs, kinds = folder / "ours", folder / "theirs", folder / "kinds"
     demo.make_course(ours)
     for kind in demo.CLASS:
@@ -112,7 +112,7 @@ def make_courses(folder: Path, names: list[str], part: int) -> tuple[Path, Path]
 
 
 def measure_sequential(course: Path, names: list[str]) -> Side:
-    """One command of nbgrader for all students, one after another."""
+    """Measure one nbgrader command that grades all students, one after another."""
     command = ["-m", "nbgrader", "autograde", demo.COURSE, f"--course-dir={course}"]
     started, seconds, memory = run(command, f"nbgrader autograde, {len(names)} submissions")
     return Side(
@@ -126,7 +126,7 @@ def measure_sequential(course: Path, names: list[str]) -> Side:
 
 
 def seconds_from_files(course: Path, names: list[str], started: float) -> list[float]:
-    """How long each full submission took, by when its last notebook was written, and the one before it."""
+    """Return how long each full submission took, from the previous submission's last write to its own."""
     written = {}
     for name in names:
         notebooks = (course / "autograded" / name / demo.COURSE).glob("*.ipynb")
@@ -140,7 +140,7 @@ def seconds_from_files(course: Path, names: list[str], started: float) -> list[f
 
 
 def measure_parallel(course: Path, names: list[str], workers: int) -> Side:
-    """Our command, in a sandbox where there is one."""
+    """Measure our command, in a sandbox where available."""
     command = [*demo.grading_arguments(course), f"--workers={workers}"]
     _, seconds, memory = run(command, f"python -m grading, {len(names)} submissions")
     with open(course / ".grading" / demo.COURSE / "report.csv", encoding="utf-8", newline="") as stream:
@@ -157,7 +157,7 @@ def measure_parallel(course: Path, names: list[str], workers: int) -> Side:
 
 
 def run(arguments: list[str], title: str) -> tuple[float, float, "PeakMemory"]:
-    """Run Python with these arguments: when it started, its seconds, and the memory of all its processes."""
+    """Run Python with these arguments; return when it started, its seconds, and the memory of all its processes."""
     print(f"{title} ...", flush=True)
     with tempfile.TemporaryFile("w+") as log:
         started, clock = time.time(), time.perf_counter()
@@ -170,17 +170,17 @@ def run(arguments: list[str], title: str) -> tuple[float, float, "PeakMemory"]:
         memory.stop()
         if code:
             log.seek(0)
-            sys.exit(f"{title} ended with code {code}:\n{log.read()[-4000:]}")
+            sys.exit(f"{title} exited with code {code}:\n{log.read()[-4000:]}")
     return started, seconds, memory
 
 
 def environment() -> dict[str, str]:
-    """What this program was started with, without what `bench` sets for itself."""
+    """Return this program's environment, without what `bench` sets for itself."""
     return {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
 
 
 class PeakMemory(threading.Thread):
-    """The most memory that a process and its descendants had at one time, looked at again and again.
+    """The peak memory of a process and its descendants, polled in a thread.
 
     Of pages that several processes share, each process counts its part (PSS), so that the sum counts them once. RSS
     counts them in full in each process.
@@ -189,32 +189,32 @@ class PeakMemory(threading.Thread):
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
         self._process = psutil.Process(process)
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.pss = self.rss = self.processes = 0
         self.without_pss = 0
-        """Looks at a process whose PSS the system would not tell; its RSS was taken instead."""
+        """The number of polls of a process whose PSS was not accessible, so that its RSS was used."""
         self.start()
 
     def run(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            self._look()
+        while not self._stopped.wait(POLL_SECONDS):
+            self._poll()
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopped.set()
         self.join()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
-            family = [self._process, *self._process.children(recursive=True)]
+            processes = [self._process, *self._process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return
-        sizes = [size for process in family if (size := self._size(process))]
+        sizes = [size for process in processes if (size := self._size(process))]
         self.pss = max(self.pss, sum(pss for pss, _ in sizes))
         self.rss = max(self.rss, sum(rss for _, rss in sizes))
         self.processes = max(self.processes, len(sizes))
 
     def _size(self, process: psutil.Process) -> tuple[int, int] | None:
-        """A process's PSS and RSS; None where it has just ended."""
+        """Return a process's PSS and RSS; None if it has exited."""
         try:
             rss = process.memory_info().rss
             try:
@@ -234,7 +234,7 @@ def read_scores(course: Path, names: list[str]) -> Scores:
 
 
 def differences(sequential: Scores, parallel: Scores) -> list[str]:
-    """Every cell that has other points on our side than nbgrader gave it for the same submission."""
+    """Describe every cell with points other than nbgrader's for the same submission."""
     by_kind = {kind_of(name): scores for name, scores in sequential.items()}
     found = []
     for name, notebooks in parallel.items():
@@ -255,7 +255,7 @@ HEADER = """
 
 
 def describe(sequential: Side, parallel: Side, different: list[str]) -> str:
-    """The results in Markdown."""
+    """Format the results in Markdown."""
     *_, machine = describe_machine().strip().split("\n\n")  # what comes before is another benchmark's heading
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("nbgrader", "distributed"))
     threads = environment().get("OMP_NUM_THREADS", "not set")
@@ -264,7 +264,7 @@ def describe(sequential: Side, parallel: Side, different: list[str]) -> str:
         "# Grading a class, beside nbgrader's own command",
         "Written by `make bench-grading`. One run, both sides, one after the other.",
         f"{machine} {versions}. OMP_NUM_THREADS: {threads}.",
-        f"{parallel.submissions} submissions of {len(demo.GRADED)} notebooks: {who(parallel)}.",
+        f"{parallel.submissions} submissions of {len(demo.GRADED)} notebooks: {count_kinds(parallel)}.",
         "\n".join([HEADER, row(sequential), row(parallel), times_faster(sequential, parallel)]),
         *notes(sequential, parallel),
         failure(different) if different else f"All {cells} scores are equal, cell by cell.",
@@ -286,28 +286,28 @@ def times_faster(slow: Side, fast: Side) -> str:
     return f"| times faster | | | **{all_of_them:.1f}** | {full:.1f} | | |"
 
 
-def who(side: Side) -> str:
-    """How many there are of each kind."""
+def count_kinds(side: Side) -> str:
+    """Format the number of submissions of each kind."""
     kinds = [kind_of(name) for name in side.scores]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in demo.CLASS)
 
 
 def notes(sequential: Side, parallel: Side) -> list[str]:
-    """What the figures mean, and where they are not what they seem."""
+    """Explain how the figures were measured."""
     texts = [
-        f"A full submission is one of {FULL}; its time goes from its beginning to its end. `python -m grading` grades "
-        "others meanwhile, and notes whole seconds.",
-        f"Peak memory is the sum over all processes of a side, looked at {1 / SECONDS_BETWEEN_LOOKS:g} times a second. "
-        "PSS counts pages that processes share once, RSS in each of them.",
+        f"A full submission is one of {FULL}; its time goes from its start to its end. `python -m grading` grades "
+        "others meanwhile, and records whole seconds.",
+        f"Peak memory is the sum over all processes of a side, polled {1 / POLL_SECONDS:g} times a second. "
+        "PSS counts shared pages once, RSS once in each process.",
     ]
     if sequential.submissions < parallel.submissions:
         texts.append(
-            f"nbgrader autograde was timed on a part, {who(sequential)}. Scaled up, all {parallel.submissions} would "
-            f"take it {sequential.seconds_each * parallel.submissions:.0f} s. The others' scores are compared "
-            "with those that it gave the same notebooks."
+            f"nbgrader autograde was timed on a part, {count_kinds(sequential)}. Scaled up, all "
+            f"{parallel.submissions} would take it {sequential.seconds_each * parallel.submissions:.0f} s. The others' "
+            "scores are compared with those that it gave the same notebooks."
         )
     if denied := sequential.memory.without_pss + parallel.memory.without_pss:
-        texts.append(f"The system would not tell a process's PSS {denied} times; its RSS was taken instead.")
+        texts.append(f"A process's PSS was not accessible {denied} times; its RSS was used instead.")
     return texts
 
 

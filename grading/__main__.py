@@ -18,15 +18,15 @@ from grading.kernels import sandbox
 def main(arguments: list[str] | None = None) -> int:
     """Grade the class; return 0, or 1 if a submission could not be graded."""
     options = parser().parse_args(arguments)
-    # About how nbgrader makes the entry of a submission; the entry is right.
+    # A warning about how nbgrader creates the entry of a submission; the entry is right.
     warnings.simplefilter("ignore", SAWarning)
     try:
         course, settings = read_course(options.assignment, options.course_dir)
-        students = choose(course.students(), options.student)
+        students = select_students(course.students(), options.student)
         if not students:
-            raise GradingError(f"There is no submission like {course.submission('STUDENT')}.")
+            raise GradingError(f"There are no submissions in folders such as {course.submission('STUDENT')}.")
         if not options.without_sandbox:
-            insist_on_sandbox()
+            require_sandbox()
         failed = classroom.grade_class(
             course,
             settings,
@@ -43,43 +43,45 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped; the same command goes on where this one was.", file=sys.stderr)
+        print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
         return 130
-    print(f"Points and remarks of the whole class: {course.state / 'report.csv'}")
+    print(f"Points and remarks for the whole class: {course.state / 'report.csv'}")
     if failed:
         print(f"Not graded, try again: {', '.join(map(printable, failed))}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def insist_on_sandbox() -> None:
-    """Stop where students' code could do whatever the instructor can, unless it was asked for."""
-    if reason := sandbox.is_missing():
+def require_sandbox() -> None:
+    """Raise `GradingError` if no sandbox is available to restrict what students' code can do."""
+    if reason := sandbox.why_unavailable():
         raise GradingError(
-            f"Students' code cannot be kept in a sandbox: {reason}. It would run as you, with your files, the "
-            "gradebook and the network. If you trust all of it, add --without-sandbox."
+            f"Students' code cannot be sandboxed: {reason}. It would run with your permissions and could access your "
+            "files, the gradebook and the network. If you trust all of it, add --without-sandbox."
         )
 
 
-def choose(handed_in: list[str], asked_for: list[str] | None) -> list[str]:
-    """The students to grade: all, or those that were asked for."""
-    if unknown := sorted(set(asked_for or ()) - set(handed_in)):
+def select_students(submitted: list[str], requested: list[str] | None) -> list[str]:
+    """Return the students to grade: those requested, or all."""
+    if unknown := sorted(set(requested or ()) - set(submitted)):
         raise GradingError(f"There is no submission by {', '.join(unknown)}.")
-    return asked_for or handed_in
+    return requested or submitted
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m grading", description=__doc__)
-    parser.add_argument("assignment", nargs="?", help="by default the one named like the course")
-    parser.add_argument("--course-dir", type=Path, help="by default what nbgrader_config.py says")
+    parser.add_argument("assignment", nargs="?", help="by default the one with the course's name")
+    parser.add_argument("--course-dir", type=Path, help="by default the one in nbgrader_config.py")
     parser.add_argument("--student", action="append", metavar="ID", help="only this student; can be repeated")
-    parser.add_argument("--force", action="store_true", help="grade again what is graded already")
+    parser.add_argument("--force", action="store_true", help="also grade submissions that are graded already")
     parser.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, help="processes; by default one a core"
+        "--workers", type=positive, default=os.cpu_count() or 1, help="number of processes; by default one per core"
     )
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a running dask scheduler, such as tcp://host:8786")
-    parser.add_argument("--without-sandbox", action="store_true", help="let students' code do what you can do")
     parser.add_argument(
-        "--notebook-seconds", type=positive, help="what a notebook may take; by default five times a cell's time limit"
+        "--scheduler", metavar="ADDRESS", help="address of a running dask scheduler, such as tcp://host:8786"
+    )
+    parser.add_argument("--without-sandbox", action="store_true", help="run students' code with your own permissions")
+    parser.add_argument(
+        "--notebook-seconds", type=positive, help="time limit of a notebook; by default five times that of a cell"
     )
     return parser
 

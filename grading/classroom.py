@@ -1,4 +1,4 @@
-"""All submissions of a class: find out which must be graded, have workers do it, enter each result as it comes."""
+"""Grade all submissions of a class: select those to be graded, schedule workers, enter each result as it arrives."""
 
 import contextlib
 import csv
@@ -19,51 +19,51 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from grading import folders, merge, private_gradebook, results, worker
-from grading.course import Course, as_text, fingerprint, flaw_in_name, notebooks_of, printable
+from grading.course import Course, escape_undecodable, fingerprint, notebook_names, printable, why_invalid_name
 from grading.errors import GradingError
 from grading.kernels import sandbox
 from grading.kernels.limits import Limits
 from grading.results import Result
 from grading.worker import Task
 
-SECONDS_FOR_A_WORKER = 10
-"""How long a running scheduler may be without a worker."""
+WORKER_TIMEOUT_SECONDS = 10
+"""How long to wait for a running scheduler's first worker."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a class is graded."""
+    """Options of grading a class."""
 
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes on this machine; unused where there is a scheduler."""
+    """Processes on this machine; unused with a scheduler."""
     scheduler: str | None = None
     """The address of a running scheduler of dask.distributed, whose workers grade."""
     force: bool = False
-    """Whether to grade again what is graded."""
+    """Whether to grade again submissions that are graded already."""
     sandboxed: bool = True
     notebook_seconds: int | None = None
-    """What one notebook may take; by default, five times what one cell may."""
+    """The time limit of one notebook; by default, five times that of one cell."""
 
 
 @dataclass
 class Plan:
-    """What there is to do."""
+    """The submissions of a class by what remains to be done for them."""
 
     to_grade: list[Task] = field(default_factory=list)
     to_enter: list[Task] = field(default_factory=list)
-    """Graded in a run that was stopped before it could enter them."""
+    """Graded in a run that was interrupted before it could enter them."""
     done: list[Task] = field(default_factory=list)
     not_graded: dict[str, str] = field(default_factory=dict)
-    """Students whose submissions cannot even be looked at, and why."""
+    """Students whose submissions cannot be read, and why."""
 
 
 def grade_class(course: Course, settings: Config, students: list[str], options: Options) -> list[str]:
     """Grade the submissions of these students; return the names of those that could not be graded.
 
-    Raises `GradingError` where nothing can be graded.
+    Raises `GradingError` if nothing can be graded.
     """
     course.state.mkdir(parents=True, exist_ok=True)
-    with only_run(course):
+    with exclusive_lock(course):
         plan = make_plan(course, settings, students, options)
         print(
             f"{len(students)} submissions: {len(plan.done)} graded already, {len(plan.to_grade)} to grade.", flush=True
@@ -72,11 +72,11 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
             print(f"{printable(student)}: NOT GRADED ({reason})", flush=True)
         failed = list(plan.not_graded)
         with tqdm(total=len(plan.to_grade) + len(plan.to_enter), unit="submission", smoothing=0.1) as progress:
-            failed += [task.student for task in plan.to_enter if not report(course, settings, task, progress)]
+            failed += [task.student for task in plan.to_enter if not enter_result(course, settings, task, progress)]
             if plan.to_grade:
                 clear_scratch(course, options)
                 prepare(course, settings)
-                private_gradebook.make_template(course, worker.template(course))
+                private_gradebook.make_template(course, worker.gradebook_template(course))
                 failed += grade_all(course, settings, plan.to_grade, options, progress)
                 clear_scratch(course, options)
         write_report(course, students, plan.not_graded)
@@ -86,29 +86,29 @@ def grade_class(course: Course, settings: Config, students: list[str], options: 
 def clear_scratch(course: Course, options: Options) -> None:
     """Remove what killed processes have left on this machine.
 
-    A scheduler's workers outlive a run, and may still be at a submission of one that was killed.
+    A scheduler's workers outlive a run, and may still be grading a submission for one that was killed.
     """
     if not options.scheduler:
         folders.remove(worker.scratch(course))
 
 
 def prepare(course: Course, settings: Config) -> None:
-    """Run what the settings name in `ClassGrading.prepare`, arguments of a call of Python, once for the class.
+    """Run Python with the arguments in the setting `ClassGrading.prepare`, once for the class.
 
-    Raises `GradingError` where it fails.
+    Raises `GradingError` if it fails.
     """
     arguments = settings.ClassGrading.get("prepare", [])
-    environment = os.environ | worker.ARITHMETIC
+    environment = os.environ | worker.NUMERICS
     command = [sys.executable, *arguments]
     if arguments and subprocess.run(command, cwd=course.settings_folder, env=environment).returncode:
         raise GradingError(f"`python {' '.join(arguments)}`, to be run before the class is graded, failed.")
 
 
 def make_plan(course: Course, settings: Config, students: list[str], options: Options) -> Plan:
-    """Sort the students' submissions by what is known of them."""
-    alike = {
-        "course": dataclasses.replace(course, db_url=""),  # which has a password, and workers do not need
-        "notebooks": tuple(notebooks_of(course)),
+    """Sort the students' submissions by their saved results."""
+    common = {
+        "course": dataclasses.replace(course, db_url=""),  # contains a password; workers do not need it
+        "notebooks": tuple(notebook_names(course)),
         "limits": Limits(seconds=options.notebook_seconds or 5 * course.cell_timeout),
         "sandboxed": options.sandboxed,
         "preload": settings.ClassGrading.get("preload", ""),
@@ -116,30 +116,30 @@ def make_plan(course: Course, settings: Config, students: list[str], options: Op
     }
     plan = Plan()
     for student in students:
-        if flaw := flaw_in_name(student):
-            plan.not_graded[student] = flaw
+        if reason := why_invalid_name(student):
+            plan.not_graded[student] = reason
             continue
         try:
             content = fingerprint(course.submission(student), course.ignore)
         except OSError as error:
-            plan.not_graded[student] = f"its folder cannot be read: {error.strerror}"
+            plan.not_graded[student] = f"its folder is unreadable: {error.strerror}"
             continue
-        task = Task(student=student, fingerprint=content, **alike)
+        task = Task(student=student, fingerprint=content, **common)
         if options.force:
-            results.forget(course, student)
+            results.delete(course, student)
         if merge.is_entered(course, student, task.fingerprint):
             plan.done.append(task)
         elif has_unentered_result(task):
             plan.to_enter.append(task)
         else:
-            results.forget(course, student)
+            results.delete(course, student)
             plan.to_grade.append(task)
     return plan
 
 
 def has_unentered_result(task: Task) -> bool:
-    """Whether there is a result that can still be entered, with its notebooks here or in autograded/ already."""
-    folder = results.folder_of(task.course, task.student, task.fingerprint)
+    """Return whether there is a saved result to enter, with its notebooks beside it or in autograded/ already."""
+    folder = results.result_folder(task.course, task.student, task.fingerprint)
     if not (folder / results.RESULT).exists():
         return False
     moved = task.course.autograded(task.student).exists() and not (folder / results.ENTERED).exists()
@@ -147,19 +147,19 @@ def has_unentered_result(task: Task) -> bool:
 
 
 def grade_all(course: Course, settings: Config, tasks: list[Task], options: Options, progress: tqdm) -> list[str]:
-    """Have workers grade these submissions; enter each result as soon as it is there."""
+    """Have workers grade these submissions; enter each result as soon as it arrives."""
     failed = []
     with connect(course, options, len(tasks)) as client:
         futures = {client.submit(worker.grade, task, pure=False): task for task in tasks}
         for future in as_completed(futures):
             task = futures[future]
             if future.status != "finished":
-                # Without its scheduler, nothing is known of a task.
-                reason = "the scheduler is gone" if future.cancelled() else future.exception()
+                # Without its scheduler, a task's state is unknown.
+                reason = "the connection to the scheduler was lost" if future.cancelled() else future.exception()
                 progress.write(printable(f"{task.student}: NOT GRADED ({reason})"))
                 progress.update()
                 failed.append(task.student)
-            elif not report(course, settings, task, progress):
+            elif not enter_result(course, settings, task, progress):
                 failed.append(task.student)
             future.release()
     return failed
@@ -167,18 +167,18 @@ def grade_all(course: Course, settings: Config, tasks: list[Task], options: Opti
 
 @contextlib.contextmanager
 def connect(course: Course, options: Options, tasks: int) -> Iterator[Client]:
-    """The workers: those of a running scheduler, or processes on this machine that end with the block."""
+    """Connect to the workers of a running scheduler, or to processes on this machine that end with the block."""
     if options.scheduler:
-        # What it would print, pages of it, of a scheduler that is gone is said in a sentence below.
+        # It would print pages about a lost scheduler, where one sentence below is enough.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             client = Client(options.scheduler, timeout=10)
         except (OSError, ValueError) as error:
             raise GradingError(f"No scheduler answers at {options.scheduler}: {error}") from None
         with client:
-            insist_on_workers(client, options.scheduler)
+            require_workers(client, options.scheduler)
             if options.sandboxed:
-                insist_on_sandboxes(client)
+                require_sandboxes(client)
             yield client
         return
     with (
@@ -198,10 +198,10 @@ def connect(course: Course, options: Options, tasks: int) -> Iterator[Client]:
         yield client
 
 
-def insist_on_workers(client: Client, address: str) -> None:
-    """Stop where tasks would wait for a worker for ever."""
+def require_workers(client: Client, address: str) -> None:
+    """Raise `GradingError` if the scheduler has no workers, so that tasks would wait forever."""
     try:
-        client.wait_for_workers(1, timeout=SECONDS_FOR_A_WORKER)
+        client.wait_for_workers(1, timeout=WORKER_TIMEOUT_SECONDS)
     except TimeoutError:
         raise GradingError(
             f"The scheduler at {address} has no workers: start them with `dask worker {address} --nthreads 1`, one for "
@@ -209,64 +209,66 @@ def insist_on_workers(client: Client, address: str) -> None:
         ) from None
 
 
-def insist_on_sandboxes(client: Client) -> None:
-    """Stop where one of the workers would refuse every submission that it gets."""
-    # An error is that of a worker that does not find this package.
-    for address, reason in client.run(sandbox.is_missing, on_error="return").items():
+def require_sandboxes(client: Client) -> None:
+    """Raise `GradingError` if a worker cannot create a sandbox, so that it would reject every submission."""
+    # A worker that cannot import this package returns an error.
+    for address, reason in client.run(sandbox.why_unavailable, on_error="return").items():
         if reason:
             raise GradingError(
-                f"The worker at {address} cannot keep students' code in a sandbox: {reason}. Mend that, or end this "
-                "worker. If you trust all of the code, add --without-sandbox."
+                f"The worker at {address} cannot sandbox students' code: {reason}. Fix that or stop this worker; "
+                "if you trust all of the code, add --without-sandbox."
             )
 
 
-def report(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:
-    """Enter a result, and print a line on it; return whether that was possible."""
-    result = results.read(course, task.student, task.fingerprint)
+def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:
+    """Enter a result, and print a line on it; return whether that succeeded."""
+    result = results.load(course, task.student, task.fingerprint)
     entered = True
     try:
-        points, most = merge.enter(course, settings, result)
-        line = f"{printable(task.student)}: {points:g} of {most:g} points, {result.seconds:.0f} s"
-    # Such as a name that is too long for the database, or a timestamp that is no time.
+        points, max_points = merge.enter(course, settings, result)
+        line = f"{printable(task.student)}: {points:g} of {max_points:g} points, {result.seconds:.0f} s"
+    # Such as a name too long for the database, or an invalid timestamp.
     except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
         entered = False
         reason = str(error).strip().split("\n")[0][:200]
-        line = printable(f"{task.student}: NOT GRADED (the gradebook does not take the result: {reason})")
+        line = printable(f"{task.student}: NOT GRADED (the gradebook rejected the result: {reason})")
     progress.write("; ".join([line, *result.remarks()]))
     progress.update()
     return entered
 
 
 def write_report(course: Course, students: list[str], not_graded: dict[str, str]) -> None:
-    """The class as a table, in report.csv beside the results: points, and whatever is out of the ordinary."""
+    """Write report.csv, a table of the class beside the results, with points and remarks."""
     with open(course.state / "report.csv", "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["student", "points", "most", "seconds", "remarks"])
+        table.writerow(["student", "points", "max_points", "seconds", "remarks"])
         for student in students:
             if student in not_graded:
-                table.writerow([as_text(student), "", "", "", f"not graded: {not_graded[student]}"])
+                table.writerow([escape_undecodable(student), "", "", "", f"not graded: {not_graded[student]}"])
                 continue
             result = latest_result(course, student)
             if result is None:
                 table.writerow([student, "", "", "", "not graded"])
                 continue
-            points, most = merge.points(course, student)
-            table.writerow([student, points, most, round(result.seconds), "; ".join(result.remarks())])
+            points, max_points = merge.points(course, student)
+            table.writerow([student, points, max_points, round(result.seconds), "; ".join(result.remarks())])
 
 
 def latest_result(course: Course, student: str) -> Result | None:
-    """The result that was entered last."""
+    """Return the result that was entered last."""
     for entered in (course.state / "results" / student).glob(f"*/{results.ENTERED}"):
-        return results.read(course, student, entered.parent.name)
+        return results.load(course, student, entered.parent.name)
     return None
 
 
 @contextlib.contextmanager
-def only_run(course: Course) -> Iterator[None]:
-    """Hold the course's lock. The operating system lets go of it when this process ends, however it ends."""
+def exclusive_lock(course: Course) -> Iterator[None]:
+    """Hold the course's lock, which the operating system releases when this process exits for any reason."""
     with open(course.state / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise GradingError(f"Another run is grading {course.assignment} in {course.root}; wait for it.") from None
+            raise GradingError(
+                f"Another run is grading {course.assignment} in {course.root}; wait for it to finish."
+            ) from None
         yield

@@ -18,20 +18,20 @@ from traitlets.config import Config
 from grading.errors import GradingError
 from grading.folders import remove
 
-DEEPEST = 50
-"""Folders in folders, in a submission."""
-LONGEST = 2000
-"""Bytes of a file's path in a submission: it must be short enough to be copied into other folders."""
+MAX_DEPTH = 50
+"""Levels of nested folders in a submission."""
+MAX_PATH_BYTES = 2000
+"""Length of a file's path in a submission, which must leave room for the folders that it is copied into."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One assignment of a course; what a worker on another machine needs to know of it."""
+    """One assignment of a course, as a worker on another machine needs to know it."""
 
     assignment: str
     root: Path
     settings_folder: Path
-    """Where nbgrader_config.py lies: nbgrader reads the one in the folder in which it is started."""
+    """The folder of nbgrader_config.py, which nbgrader reads from its current folder."""
     course_id: str
     db_url: str
     submitted_directory: str
@@ -40,18 +40,18 @@ class Course:
     source_directory: str
     directory_structure: str
     ignore: tuple[str, ...]
-    """Patterns of file names that are no part of a submission."""
+    """Patterns of file names that do not belong to a submission."""
     cell_timeout: int
-    """The seconds that one cell may take."""
+    """The time limit of one cell, in seconds."""
 
     @property
     def state(self) -> Path:
-        """Where results wait to be entered, and what has been entered is noted."""
+        """The folder of the results, whether entered into the gradebook or not yet."""
         return self.root / ".grading" / self.assignment
 
     @property
     def source(self) -> Path:
-        """Where the instructor's versions of the assignment's files lie, the solutions among them."""
+        """The folder of the instructor's versions of the assignment's files, including the solutions."""
         return self._path(self.source_directory, ".")
 
     def submission(self, student: str) -> Path:
@@ -65,11 +65,11 @@ class Course:
 
     @property
     def gradebook_name(self) -> str:
-        """Where the gradebook is, without a password, for people to read."""
+        """The gradebook's URL without its password, for messages."""
         return make_url(self.db_url).render_as_string(hide_password=True)
 
     def open_gradebook(self) -> Gradebook:
-        """The course's gradebook. Raises `GradingError` where its database, or the driver for that, is not there."""
+        """Open the course's gradebook. Raises `GradingError` if its database or the database driver is unavailable."""
         try:
             return Gradebook(self.db_url, self.course_id)
         except (SQLAlchemyError, ImportError) as error:
@@ -77,7 +77,7 @@ class Course:
             raise GradingError(f"The gradebook {self.gradebook_name} cannot be opened: {why}") from error
 
     def students(self) -> list[str]:
-        """Everybody who has a folder for this assignment under submitted/, also an empty one."""
+        """Return every student with a folder for this assignment under submitted/, even an empty one."""
         before, after = str(self.submission("\0")).split("\0")
         pattern = re.compile(re.escape(before) + "([^/]+)" + re.escape(after))
         places = glob.glob(glob.escape(before) + "*" + glob.escape(after))
@@ -90,10 +90,10 @@ class Course:
 
 
 def read_course(assignment: str | None = None, root: Path | None = None) -> tuple[Course, Config]:
-    """The course that nbgrader's settings in the current folder describe, and these settings.
+    """Read the course that nbgrader's settings in the current folder describe; return it with these settings.
 
-    `assignment` is by default named as the course is, and `root` is where the settings say, or the current folder.
-    Raises `GradingError` where there are no settings.
+    `assignment` defaults to the course's name, and `root` to the folder in the settings, or else the current folder.
+    Raises `GradingError` if there are no settings.
     """
     app = AutogradeApp()
     app.initialize([f"--course-dir={root.resolve()}"] if root else [])
@@ -123,44 +123,44 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
 
 @dataclass
 class Contents:
-    """What is in a submission, each relative to its folder and in a fixed order."""
+    """The contents of a submission: paths relative to its folder, in a fixed order."""
 
     files: list[Path] = field(default_factory=list)
     """The regular files, which are graded."""
     links: list[Path] = field(default_factory=list)
-    """Symbolic links are not followed: they could lead anywhere."""
+    """Symbolic links, which are not followed: they could lead anywhere."""
     unreadable: list[Path] = field(default_factory=list)
     too_deep: bool = False
-    """Whether there are folders of which the system's and Python's limits would make trouble."""
+    """Whether folders are nested so deeply that limits of the system or Python could be reached."""
 
     def remarks(self) -> list[str]:
-        """What was left out."""
-        deep = ["folders too deep in others were left out"] if self.too_deep else []
+        """Describe what was ignored, for the report."""
+        deep = ["folders nested too deeply were ignored"] if self.too_deep else []
         return [
-            *(f"{_name(path)} is a link and was left out" for path in sorted(self.links)),
-            *(f"{_name(path)} cannot be read and was left out" for path in sorted(self.unreadable)),
+            *(f"{_name(path)} is a symbolic link and was ignored" for path in sorted(self.links)),
+            *(f"{_name(path)} is unreadable and was ignored" for path in sorted(self.unreadable)),
             *deep,
         ]
 
 
-def look_at(submission: Path, ignore: tuple[str, ...]) -> Contents:
-    """What is in a submission; `ignore` are patterns of names that are no part of it."""
+def inspect_submission(submission: Path, ignore: tuple[str, ...]) -> Contents:
+    """List the contents of a submission; `ignore` are patterns of names that do not belong to it."""
     contents = Contents()
     if submission.is_symlink():
         contents.links.append(Path())
         return contents
-    for place, folders, files in os.walk(submission, onerror=_fail):
+    for place, folders, files in os.walk(submission, onerror=_raise):
         names, inside = sorted(folders + files), Path(place).relative_to(submission)
-        folders[:] = [name for name in names if _take(submission, inside / name, ignore, contents)]
+        folders[:] = [name for name in names if _classify(submission, inside / name, ignore, contents)]
     return contents
 
 
-def _take(submission: Path, path: Path, ignore: tuple[str, ...], contents: Contents) -> bool:
-    """Note what is at a path in a submission; return whether it is a folder to look into."""
+def _classify(submission: Path, path: Path, ignore: tuple[str, ...], contents: Contents) -> bool:
+    """Add a path in a submission to its contents; return whether it is a folder to descend into."""
     place = submission / path
     if _matches(path.name, ignore):
         return False
-    if len(path.parts) > DEEPEST or len(os.fsencode(path)) > LONGEST:
+    if len(path.parts) > MAX_DEPTH or len(os.fsencode(path)) > MAX_PATH_BYTES:
         contents.too_deep = True
     elif place.is_symlink():
         contents.links.append(path)
@@ -173,17 +173,17 @@ def _take(submission: Path, path: Path, ignore: tuple[str, ...], contents: Conte
     return False
 
 
-def _fail(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error
 
 
 def _name(path: Path) -> str:
-    """What remarks call a path in a submission."""
+    """Return the name of a path in a submission for remarks."""
     return printable(str(path)) if path.parts else "the folder"
 
 
 def copy_submission(submission: Path, target: Path, contents: Contents) -> None:
-    """Copy the files, to be read and written by us alone."""
+    """Copy the files, accessible to our user only."""
     target.mkdir(parents=True)
     for path in contents.files:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
@@ -191,12 +191,12 @@ def copy_submission(submission: Path, target: Path, contents: Contents) -> None:
 
 
 def fingerprint(submission: Path, ignore: tuple[str, ...]) -> str:
-    """A hash of the names and contents of all files of a submission: another one is another submission.
+    """Hash the names and contents of all files of a submission, so that any change changes the hash.
 
-    Raises `OSError` where they cannot be read.
+    Raises `OSError` if the folder is unreadable.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in look_at(submission, ignore).files:
+    for path in inspect_submission(submission, ignore).files:
         with open(submission / path, "rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         digest.update(os.fsencode(path) + b"\0" + content.encode() + b"\n")
@@ -204,24 +204,24 @@ def fingerprint(submission: Path, ignore: tuple[str, ...]) -> str:
 
 
 def copy_source(course: Course, target: Path) -> None:
-    """Copy what the instructor lays beside the notebooks, for nbgrader to put over a student's, without these."""
+    """Copy the instructor's files beside the notebooks, which nbgrader copies over the student's, but no notebooks."""
     if course.source.is_dir():
-        left_out = shutil.ignore_patterns("*.ipynb", *course.ignore)
-        shutil.copytree(course.source, target, ignore=left_out, ignore_dangling_symlinks=True)
+        excluded = shutil.ignore_patterns("*.ipynb", *course.ignore)
+        shutil.copytree(course.source, target, ignore=excluded, ignore_dangling_symlinks=True)
 
 
-def make_way(source: Path, place: Path) -> None:
-    """Remove a student's folders where the instructor has files, and files where folders: nbgrader fails on these."""
+def remove_conflicts(source: Path, place: Path) -> None:
+    """Remove a student's folders named like the instructor's files, and vice versa: nbgrader fails on these."""
     for path in source.rglob("*"):
         theirs = place / path.relative_to(source)
         if theirs.exists() and theirs.is_dir() != path.is_dir():
             remove(theirs)
 
 
-def notebooks_of(course: Course) -> list[str]:
-    """The names of the notebooks that the gradebook has for the assignment.
+def notebook_names(course: Course) -> list[str]:
+    """Return the names of the assignment's notebooks in the gradebook.
 
-    Raises `GradingError` where it does not know the assignment.
+    Raises `GradingError` if the gradebook does not have the assignment.
     """
     with course.open_gradebook() as gradebook:
         names = [assignment.name for assignment in gradebook.assignments]
@@ -237,19 +237,19 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
-def flaw_in_name(student: str) -> str:
-    """Why a student of this name cannot be graded; empty for all names but the oddest."""
-    if as_text(student) != student:
-        return "the name of its folder is not UTF-8"
-    # For whom nbgrader would make no feedback, nor for anybody after them.
-    return "the name of its folder has a line break" if "\n" in student else ""
+def why_invalid_name(student: str) -> str:
+    """Return why a student with this name cannot be graded; empty for a valid name."""
+    if escape_undecodable(student) != student:
+        return "its folder name is not valid UTF-8"
+    # nbgrader would write no feedback for this student or any after them.
+    return "its folder name contains a line break" if "\n" in student else ""
 
 
-def as_text(name: str) -> str:
-    r"""A name with its bytes that are not UTF-8 spelled out, such as `\xe9`."""
+def escape_undecodable(name: str) -> str:
+    r"""Escape the bytes of a file name that are not valid UTF-8, such as `\xe9`."""
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
 def printable(text: str) -> str:
-    r"""The text for a line on a terminal: what is no visible character is spelled out, such as `\n`."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in as_text(text))
+    r"""Escape the characters of a text that a terminal cannot print, such as `\n`."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in escape_undecodable(text))

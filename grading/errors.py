@@ -1,5 +1,5 @@
-"""The error whose text is meant for the instructor."""
+"""The error whose message is addressed to the instructor."""
 
 
 class GradingError(Exception):
-    """Grading cannot go on; the text says why, in one sentence."""
+    """Grading cannot continue; the message says why, in one sentence."""

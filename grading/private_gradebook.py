@@ -1,4 +1,4 @@
-"""The gradebook that a worker's nbgrader writes into: SQLite, with one assignment and nobody's grades."""
+"""The gradebook that a worker's nbgrader writes to: SQLite, with one assignment and no grades."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from grading.course import Course
 
 
 def make_template(course: Course, file: Path) -> None:
-    """Write a gradebook that knows the assignment and its cells as the course's gradebook does, and no student.
+    """Write a gradebook with the assignment and its cells as in the course's gradebook, and without students.
 
-    The due date is left out: what a late submission costs is settled when the result is entered.
+    The due date is omitted: late penalties are applied when the result is entered.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".unfinished")
@@ -25,7 +25,7 @@ def make_template(course: Course, file: Path) -> None:
 
 
 def url(file: Path) -> str:
-    """The URL by which nbgrader opens a gradebook in a file."""
+    """Return the URL by which nbgrader opens a gradebook in a file."""
     return f"sqlite:///{file}"
 
 

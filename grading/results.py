@@ -1,8 +1,8 @@
-"""What grading a submission gave, kept on disk until it is in the course's gradebook, and noted there after that.
+"""Results of grading submissions, saved on disk until and after they are entered into the course's gradebook.
 
-A result lies in `<state>/results/<student>/<fingerprint>/`: `result.json`, nbgrader's log, the graded notebooks until
-they move to autograded/, and an empty file `entered` once all of it is where it belongs. The folder appears whole or
-not at all, under its final name only when everything is in it.
+A result is the folder `<state>/results/<student>/<fingerprint>/`: `result.json`, nbgrader's log, the graded notebooks
+until they move to autograded/, and an empty file `entered` once all of it has been entered. The folder is written
+atomically: it gets its final name when it is complete.
 """
 
 import contextlib
@@ -24,46 +24,46 @@ ENTERED = "entered"
 
 
 @dataclass
-class Graded:
-    """What became of one notebook."""
+class NotebookResult:
+    """The result of grading one notebook."""
 
     outcome: str = "graded"
-    """`graded`, `missing`, or what kept nbgrader from grading it."""
+    """`graded`, `missing`, or why nbgrader could not grade it."""
     scores: dict[str, float | None] = field(default_factory=dict)
     """Automatic scores by the cell's grade id."""
-    by_hand: list[str] = field(default_factory=list)
-    """The cells that somebody must look at."""
+    needs_manual_grade: list[str] = field(default_factory=list)
+    """The grade ids of cells to be graded manually."""
     comments: dict[str, str | None] = field(default_factory=dict)
     """nbgrader's own comments, such as "No response.", by the cell's grade id."""
 
 
 @dataclass
 class Result:
-    """What became of one submission."""
+    """The result of grading one submission."""
 
     student: str
     fingerprint: str
     timestamp: str | None
-    """When it was handed in, if timestamp.txt says so."""
-    notebooks: dict[str, Graded]
+    """The time of submission, if timestamp.txt has one."""
+    notebooks: dict[str, NotebookResult]
     notes: list[str]
-    """What the instructor should know besides: links left out, notebooks with unknown names."""
+    """Further remarks for the instructor: ignored links, notebooks with unknown names."""
     seconds: float
 
     def remarks(self) -> list[str]:
-        """Whatever is out of the ordinary, one sentence each."""
+        """Return everything unusual, one sentence each."""
         unusual = [f"{name}: {each.outcome}" for name, each in self.notebooks.items() if each.outcome != "graded"]
         return unusual + self.notes
 
 
-def folder_of(course: Course, student: str, fingerprint: str) -> Path:
-    """Where a submission's result is kept."""
+def result_folder(course: Course, student: str, fingerprint: str) -> Path:
+    """Return the folder of a submission's result."""
     return course.state / "results" / student / fingerprint
 
 
-def keep(course: Course, result: Result, notebooks: Path, log: Path) -> None:
-    """Write a result, whole or not at all. If another worker was faster, its result stands."""
-    target = folder_of(course, result.student, result.fingerprint)
+def save(course: Course, result: Result, notebooks: Path, log: Path) -> None:
+    """Save a result atomically. If another worker has saved one first, that one is retained."""
+    target = result_folder(course, result.student, result.fingerprint)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
     unfinished.chmod(0o755)
@@ -75,7 +75,7 @@ def keep(course: Course, result: Result, notebooks: Path, log: Path) -> None:
             shutil.copytree(notebooks, unfinished / NOTEBOOKS, symlinks=True)
         else:
             (unfinished / NOTEBOOKS).mkdir()
-        with contextlib.suppress(OSError):  # there is one already
+        with contextlib.suppress(OSError):  # one exists already
             os.rename(unfinished, target)
         if not (target / RESULT).exists():
             raise OSError(f"the result could not be written to {target}")
@@ -83,18 +83,18 @@ def keep(course: Course, result: Result, notebooks: Path, log: Path) -> None:
         remove(unfinished)
 
 
-def read(course: Course, student: str, fingerprint: str) -> Result | None:
-    """A kept result; None where there is none."""
+def load(course: Course, student: str, fingerprint: str) -> Result | None:
+    """Load a saved result; None if there is none."""
     try:
-        content = json.loads((folder_of(course, student, fingerprint) / RESULT).read_text(encoding="utf-8"))
+        content = json.loads((result_folder(course, student, fingerprint) / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    notebooks = {name: Graded(**graded) for name, graded in content.pop("notebooks").items()}
+    notebooks = {name: NotebookResult(**graded) for name, graded in content.pop("notebooks").items()}
     return Result(notebooks=notebooks, **content)
 
 
-def forget(course: Course, student: str, except_for: str | None = None) -> None:
-    """Remove a student's kept results, all or all but one."""
+def delete(course: Course, student: str, except_for: str | None = None) -> None:
+    """Delete a student's saved results, except for the one with that fingerprint."""
     folder = course.state / "results" / student
     for path in folder.iterdir() if folder.exists() else ():
         if path.name != except_for:

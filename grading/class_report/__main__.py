@@ -7,13 +7,13 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from grading.class_report import page
-from grading.class_report.figures import read_class
+from grading.class_report.class_data import read_class
 from grading.course import read_course
 from grading.errors import GradingError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page and the table, and say where they are; return 0, or 1 where there is nothing to report on."""
+    """Write the page and the table, and print their paths; return 0, or 1 if there is nothing to report on."""
     options = parser().parse_args(arguments)
     try:
         course, _ = read_course(options.assignment, options.course_dir)
@@ -34,8 +34,8 @@ def first_line(error: Exception) -> str:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m grading.class_report", description=__doc__)
-    parser.add_argument("assignment", nargs="?", help="by default the one named like the course")
-    parser.add_argument("--course-dir", type=Path, help="by default what nbgrader_config.py says")
+    parser.add_argument("assignment", nargs="?", help="by default the one with the course's name")
+    parser.add_argument("--course-dir", type=Path, help="by default the one in nbgrader_config.py")
     return parser
 
 

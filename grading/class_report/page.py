@@ -1,4 +1,4 @@
-"""The page, and nbgrader's own table of grades beside it."""
+"""Render the page, and export nbgrader's table of grades beside it."""
 
 import datetime
 import statistics
@@ -7,26 +7,26 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbgrader.plugins.export import CsvExportPlugin
 
-from grading.class_report.figures import ABSENT, WAITING, ClassFigures, Mark
+from grading.class_report.class_data import ABSENT, PENDING, ClassData, Mark
 from grading.course import Course
 
 PAGE = "report.html"
 TABLE = "grades.csv"
 
 
-def write(course: Course, figures: ClassFigures) -> tuple[Path, Path]:
-    """Write the page and the table of grades; return where they are."""
+def write(course: Course, data: ClassData) -> tuple[Path, Path]:
+    """Write the page and the table of grades; return their paths."""
     course.state.mkdir(parents=True, exist_ok=True)
     page, table = course.state / PAGE, course.state / TABLE
-    # A name that is no proper text, as a folder's may be, must not cost the class its page.
-    page.write_text(render(figures), encoding="utf-8", errors="xmlcharrefreplace")
+    # A folder name that is not valid Unicode must not prevent the page.
+    page.write_text(render(data), encoding="utf-8", errors="xmlcharrefreplace")
     with course.open_gradebook() as gradebook:
         CsvExportPlugin(to=str(table), assignment=[course.assignment]).export(gradebook)
     return page, table
 
 
-def render(figures: ClassFigures) -> str:
-    """The page as text. Everything that is filled in is escaped: names and messages come from students."""
+def render(data: ClassData) -> str:
+    """Return the page's HTML. All data are escaped: names and messages come from students."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -34,39 +34,39 @@ def render(figures: ClassFigures) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": number, "duration": duration, "kind": kind}
-    graded = figures.graded
+    environment.filters |= {"number": number, "duration": duration, "css_class": css_class}
+    graded = data.graded
     return environment.get_template("page.html").render(
-        figures=figures,
+        data=data,
         graded=graded,
-        waiting=figures.rows_that_are(WAITING),
-        absent=figures.rows_that_are(ABSENT),
-        to_look_at=[row for row in figures.rows if row.remarks],
+        pending=data.rows_in_state(PENDING),
+        absent=data.rows_in_state(ABSENT),
+        needs_attention=[row for row in data.rows if row.remarks],
         timed=sorted((row for row in graded if row.seconds is not None), key=lambda row: -row.seconds),
         without_feedback=[row for row in graded if not row.feedback],
         median=statistics.median(row.points for row in graded) if graded else None,
         late=any(row.penalty for row in graded),
-        means=means(figures) if graded else [],
+        means=means(data) if graded else [],
         written=datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
 
 
-def means(figures: ClassFigures) -> list[float]:
-    """The mean in each notebook, followed by those in its checks."""
+def means(data: ClassData) -> list[float]:
+    """Return the mean points in each notebook, followed by those in its checks."""
     found = []
-    for notebook, checks in figures.notebooks.items():
-        found.append(figures.mean(lambda row, notebook=notebook: row.points_in(notebook)))
-        found += [figures.mean(lambda row, check=check: row.points_of(check)) for check in checks]
+    for notebook, checks in data.notebooks.items():
+        found.append(data.mean(lambda row, notebook=notebook: row.points_in(notebook)))
+        found += [data.mean(lambda row, check=check: row.points_of(check)) for check in checks]
     return found
 
 
 def number(value: float) -> str:
-    """Points without superfluous zeros: `3`, `2.5`, `33.33`."""
+    """Format points without trailing zeros: `3`, `2.5`, `33.33`."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def duration(seconds: float) -> str:
-    """A time that is easy to read: `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    """Format a duration: `42 s`, `3 min 5 s`, `2 h 10 min`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes == 0:
         return f"{rest} s"
@@ -74,10 +74,10 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def kind(mark: Mark | None, most: float) -> str:
-    """How a mark looks in the table: the name of a CSS class."""
+def css_class(mark: Mark | None, max_points: float) -> str:
+    """Return the CSS class of a mark in the table."""
     if mark is None or not mark.ran:
         return "none"
-    if mark.points >= most:
+    if mark.points >= max_points:
         return "full"
     return "part" if mark.points else "zero"

@@ -1,1 +1,1 @@
-"""A made-up class of four, to try grading on: `make demo`."""
+"""A fictional class of four to try grading on: `make demo`."""

@@ -1,7 +1,7 @@
-"""Grading in five minutes: `make demo` lets nbgrader grade a made-up class of four and shows the gradebook.
+"""Grading in five minutes: `make demo` has nbgrader grade a fictional class of four and prints the gradebook.
 
-Everything happens in a course folder of its own, demo_class/, which is made anew each time. The steps are nbgrader's
-own commands, with the settings of nbgrader_config.py. The exit code is 1 if anyone gets other points than expected.
+Everything happens in a separate course folder, demo_class/, which is recreated each time. The steps are nbgrader's own
+commands, with the settings of nbgrader_config.py. The exit code is 1 if any student's points differ from the expected.
 """
 
 import re
@@ -25,16 +25,16 @@ MADE_BY_DEMO = ".made_by_make_demo"
 CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
 HALF = {"ioi_metric", "patch_residual_component", "get_act_patch_resid_pre"}
 
-# Points for each student: in the notebooks, and in their bonus cells.
+# Points of each student: in the normal and in the bonus cells.
 EXPECTED = {"all_right": (23, 12), "half_done": (10, 0), "typical_mistakes": (11, 5), "untouched": (0, 0)}
 
 
-# Points and points to be had, by the cell's grade id.
+# Points and maximum points, by the cell's grade id.
 Cells = dict[str, tuple[float, float]]
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says why."""
+    """The demo cannot continue; the message says why."""
 
 
 def main(folder: Path = REPOSITORY / "demo_class") -> int:
@@ -53,33 +53,33 @@ def main(folder: Path = REPOSITORY / "demo_class") -> int:
         return 1
     points = {student: read_points(folder, student) for student in CLASS}
     print_table(points)
-    print(f"\nThe students' feedback pages, to be opened in a browser, lie in {folder / 'feedback'}.")
-    print(f"Begin with {folder / 'feedback' / 'typical_mistakes' / COURSE / '02_residual_stream.html'}")
+    print(f"\nThe students' feedback pages, for a browser, are in {folder / 'feedback'}.")
+    print(f"Start with {folder / 'feedback' / 'typical_mistakes' / COURSE / '02_residual_stream.html'}")
     return report_unexpected(points)
 
 
 def make_course(folder: Path) -> None:
-    """An empty course with the instructor's notebooks and, made from them by nbgrader, the students' exercises."""
+    """Create an empty course with the instructor's notebooks and the exercises that nbgrader generates from them."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MADE_BY_DEMO).exists():
-            raise DemoError(f"{folder} was not made by the demo: move it away.")
+            raise DemoError(f"{folder} was not created by the demo: move it away.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MADE_BY_DEMO).touch()
     (folder / "solutions" / COURSE).mkdir(parents=True)
     for notebook in GRADED:
         shutil.copy(source(notebook), folder / "solutions" / COURSE)
-    print("Making the exercises from the solutions ...", flush=True)
+    print("Generating the exercises from the solutions ...", flush=True)
     nbgrader(folder, "generate_assignment", "--create")
 
 
 def source(notebook: str) -> Path:
-    """The instructor's version of a notebook."""
+    """Return the path of the instructor's version of a notebook."""
     return REPOSITORY / "solutions" / COURSE / f"{notebook}.ipynb"
 
 
 def hand_in(student: str, folder: Path) -> None:
-    """Fill a student's answers into the exercises and put them where nbgrader looks for submissions."""
+    """Fill a student's answers into the exercises and save them as a submission."""
     submission = folder / "submitted" / student / COURSE
     submission.mkdir(parents=True)
     for name in GRADED:
@@ -91,7 +91,7 @@ def hand_in(student: str, folder: Path) -> None:
 
 
 def answers_of(student: str, notebook: str) -> dict[str, str]:
-    """A student's cells for a notebook, by grade id; cells left out stay as they were handed out."""
+    """Return a student's cells for a notebook, by grade id; other cells remain as in the exercises."""
     right = right_answers(notebook)
     return {
         "all_right": right,
@@ -102,7 +102,7 @@ def answers_of(student: str, notebook: str) -> dict[str, str]:
 
 
 def right_answers(notebook: str) -> dict[str, str]:
-    """The solutions' cells, without nbgrader's marks."""
+    """Return the solutions' cells, without nbgrader's BEGIN and END lines."""
     cells = nbformat.read(source(notebook), as_version=4).cells
     return {
         cell.metadata.nbgrader.grade_id: re.sub(r"(?m)^ *### (BEGIN|END) SOLUTION\n?", "", cell.source)
@@ -111,28 +111,28 @@ def right_answers(notebook: str) -> dict[str, str]:
 
 
 def read_cells(file: Path) -> dict[str, str]:
-    """The cells of a Python file in which each begins with a line `# %% grade_id`."""
+    """Read the cells of a Python file in which each begins with a line `# %% grade_id`."""
     _, *parts = re.split(r"(?m)^# %% (\w+)$", file.read_text(encoding="utf-8"))
     return {grade_id: text.strip() for grade_id, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def nbgrader(folder: Path, command: str, *options: str) -> str:
     """Run an nbgrader command on the course in `folder`, with this repository's settings; return its log."""
-    # Run where nbgrader_config.py lies, for nbgrader reads the one in the current folder.
+    # nbgrader reads the nbgrader_config.py in its current folder.
     arguments = [sys.executable, "-m", "nbgrader", command, COURSE, "--course-dir", str(folder), *options]
     result = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True)
     if result.returncode:
-        raise DemoError(f"nbgrader {command} failed, and this is its log:\n{result.stderr}")
+        raise DemoError(f"nbgrader {command} failed with this log:\n{result.stderr}")
     return result.stderr
 
 
 def grading_arguments(folder: Path) -> list[str]:
-    """What Python is given to grade the class in `folder` as `make grade` does, in a sandbox where there can be one."""
-    return ["-m", "grading", f"--course-dir={folder}", *(["--without-sandbox"] if sandbox.is_missing() else [])]
+    """Return Python's arguments to grade the class in `folder` as `make grade` does, in a sandbox where available."""
+    return ["-m", "grading", f"--course-dir={folder}", *(["--without-sandbox"] if sandbox.why_unavailable() else [])]
 
 
 def read_points(folder: Path, student: str) -> dict[str, Cells]:
-    """The gradebook's entries for a student, by notebook."""
+    """Read the gradebook's entries for a student, by notebook."""
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", COURSE) as gradebook:
         notebooks = gradebook.find_submission(COURSE, student).notebooks
         return {
@@ -142,18 +142,18 @@ def read_points(folder: Path, student: str) -> dict[str, Cells]:
 
 
 def in_all(notebooks: dict[str, Cells]) -> Cells:
-    """The cells of all notebooks together."""
+    """Merge the cells of all notebooks."""
     return {name: pair for cells in notebooks.values() for name, pair in cells.items()}
 
 
 def sums(cells: Cells, bonus: bool) -> tuple[float, float]:
-    """Points, and points to be had, in the bonus cells or in the others."""
+    """Sum the points and maximum points of the bonus cells or the others."""
     chosen = [pair for name, pair in cells.items() if name.endswith("_bonus") == bonus]
-    return sum(points for points, _ in chosen), sum(most for _, most in chosen)
+    return sum(points for points, _ in chosen), sum(max_points for _, max_points in chosen)
 
 
 def print_table(points: dict[str, dict[str, Cells]]) -> None:
-    """Students by notebooks; points after a plus sign are bonus points."""
+    """Print points by student and notebook; those after a plus sign are bonus points."""
     rows = [["student", *GRADED, "total"]]
     for student, notebooks in points.items():
         rows.append([student, *(describe(notebooks[name]) for name in GRADED), describe(in_all(notebooks))])
@@ -164,20 +164,20 @@ def print_table(points: dict[str, dict[str, Cells]]) -> None:
 
 
 def describe(cells: Cells) -> str:
-    """Points and bonus points as text, such as `6 of 6 + 3 of 3`; only the kinds that there are."""
-    (points, most), (bonus, most_bonus) = sums(cells, bonus=False), sums(cells, bonus=True)
-    normal = f"{points:g} of {most:g}" if most else ""
-    return f"{normal} + {bonus:g} of {most_bonus:g}".strip() if most_bonus else normal
+    """Format points and bonus points, such as `6 of 6 + 3 of 3`, omitting a kind without cells."""
+    (points, max_points), (bonus, max_bonus) = sums(cells, bonus=False), sums(cells, bonus=True)
+    normal = f"{points:g} of {max_points:g}" if max_points else ""
+    return f"{normal} + {bonus:g} of {max_bonus:g}".strip() if max_bonus else normal
 
 
 def report_unexpected(points: dict[str, dict[str, Cells]]) -> int:
-    """Name every student whose points are not the expected ones; return the exit code."""
+    """Print every student whose points differ from the expected; return the exit code."""
     code = 0
     for student, notebooks in points.items():
         cells = in_all(notebooks)
         found = sums(cells, bonus=False)[0], sums(cells, bonus=True)[0]
         if found != EXPECTED[student]:
             expected = "{:g} + {:g}".format(*EXPECTED[student])
-            print(f"{student} got {found[0]:g} + {found[1]:g} points; expected were {expected}.", file=sys.stderr)
+            print(f"{student} got {found[0]:g} + {found[1]:g} points instead of {expected}.", file=sys.stderr)
             code = 1
     return code

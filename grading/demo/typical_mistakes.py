@@ -1,6 +1,6 @@
-"""Cells of a made-up student who slips once in each of several functions; demo.py says what each costs.
+"""Cells of a fictional student who makes one mistake in each of several functions; demo_class.py has the points.
 
-Every part below a line `# %%` replaces the cell of that grade id; all other cells are right.
+Every part below a line `# %%` replaces the cell with that grade id; all other cells are correct.
 """
 
 # %% ioi_metric
@@ -14,7 +14,7 @@ def ioi_metric(
 ) -> Float[Tensor, ""]:
     """How far the logits lie between the corrupted run (0) and the clean run (1)."""
     logit_diff = utils.logits_to_ave_logit_diff(logits, answer_tokens)
-    # The slip: .item() makes a Python number of the tensor.
+    # The mistake: .item() converts the tensor to a Python number.
     return ((logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)).item()
 
 
@@ -28,7 +28,7 @@ def patch_residual_component(
     clean_cache: ActivationCache,
 ) -> Float[Tensor, "batch pos d_model"]:
     """Replace the activation at position `pos` by its value in the clean run."""
-    # The slip: no return. The edit in place takes effect all the same, so the sweep is right.
+    # The mistake: no return. The in-place edit takes effect anyway, so the sweep is correct.
     corrupted_residual_component[:, pos, :] = clean_cache[hook.name][:, pos, :]
 
 
@@ -42,7 +42,7 @@ def get_act_patch_block_every(
     patching_metric: Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]],
 ) -> Float[Tensor, "3 layer pos"]:
     """Patch resid_pre, attn_out and mlp_out at every layer and position, one at a time."""
-    # The slip: the last two are in the other order.
+    # The mistake: the last two are swapped.
     components = ["resid_pre", "mlp_out", "attn_out"]
     results = torch.zeros(len(components), model.cfg.n_layers, corrupted_tokens.shape[-1])
     for i, component in enumerate(components):
@@ -64,7 +64,7 @@ def get_act_patch_attn_head_out_all_pos(
     patching_metric: Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]],
 ) -> Float[Tensor, "layer head"]:
     """Patch the output of every head at all positions, one head at a time, and return the metric of each run."""
-    # The slip: heads by layers. With 12 of each the shape looks right; the check tries other numbers.
+    # The mistake: heads by layers. With 12 of each the shape looks correct; the check tries other numbers.
     results = torch.zeros(model.cfg.n_heads, model.cfg.n_layers)
     for layer in range(model.cfg.n_layers):
         for head_index in range(model.cfg.n_heads):
@@ -100,7 +100,7 @@ def get_act_patch_attn_head_all_pos_every(
     for i, component in enumerate(components):
         for layer in range(model.cfg.n_layers):
             for head_index in range(model.cfg.n_heads):
-                # The slip: patterns have other axes and need patch_attn_patterns.
+                # The mistake: patterns have other axes and need patch_attn_patterns.
                 patch = partial(patch_head_vector, head_index=head_index, clean_cache=clean_cache)
                 logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(get_act_name(component, layer), patch)])
                 results[i, layer, head_index] = patching_metric(logits)
@@ -112,11 +112,11 @@ def get_act_patch_attn_head_all_pos_every(
 
 my_circuit: dict[str, list[tuple[int, int]]] = {
     "duplicate token": [(3, 0)],
-    # Not looked for: patching does not show these heads.
+    # Not searched for: patching does not show these heads.
     "previous token": [],
     "induction": [(5, 5), (6, 9)],
     "s-inhibition": [(7, 3), (7, 9), (8, 6), (8, 10)],
-    # The slip: 10.7 looks at IO as a name mover does, but writes against it.
+    # The mistake: 10.7 attends to IO as a name mover does, but writes against it.
     "name mover": [(9, 6), (9, 9), (10, 7)],
     "backup name mover": [],
     "negative name mover": [(10, 7), (11, 10)],

@@ -1,1 +1,1 @@
-"""Where students' code runs: the sandbox, its limits, and the warm start of its kernels."""
+"""Where students' code runs: the sandbox, its resource limits, and the processes that fork kernels."""

@@ -1,16 +1,16 @@
-"""A process that has imported what the notebooks import, and forks a kernel server into each submission's sandbox.
+"""A process that has preloaded the notebooks' imports and forks a kernel server into each submission's sandbox.
 
     python fork_server.py FILE_DESCRIPTOR STATEMENTS
 
-A worker has one for all of its submissions, so that what takes seconds is done once. It is itself in a sandbox, one in
-which further ones can be made, and no student's code ever runs in it. It runs the statements once. Then it waits at the
-socket for orders, until the worker closes its standard input, or nobody has ordered anything for a while.
+A worker has one for all of its submissions, so that the imports, which take seconds, happen once. It runs in a sandbox
+of its own, one that allows nested sandboxes, and never runs a student's code. It executes the statements once, then
+serves requests at the socket until the worker closes its standard input or no request has come for a while.
 
-An order is one line of JSON, with bubblewrap's command line for a sandbox and the kernel server's arguments, and two
-file descriptors, a socket and a log. A fork of this process has bubblewrap make the sandbox, goes in, and becomes the
-kernel server that kernel_server.py describes, with that socket and that log. The answer is the number of that process,
-and of its parent, whose end is the end of everything in the sandbox. Where this goes wrong, the answer says why, and
-who asked can start a kernel server without this process.
+A request is one line of JSON, with bubblewrap's command line for a sandbox and the kernel server's arguments, and two
+file descriptors, a socket and a log. A fork of this process has bubblewrap create the sandbox, enters it, and becomes
+the kernel server described in kernel_server.py, with that socket and that log. The reply is the process id of the
+kernel server and that of its parent; when the parent exits, everything in the sandbox is killed. On failure the reply
+is the error, and the client can start a kernel server without this process.
 """
 
 import contextlib
@@ -27,9 +27,10 @@ import traceback
 if __name__ == "__main__":
     gc.disable()  # as kernel_server does
 
-# These lie beside this file.
+# Files beside this one.
 import kernel_server
 import namespaces
+from process_control import die_with_parent
 
 if __name__ == "__main__":
     del sys.path[0]  # this file's folder, which is not for notebooks to import from
@@ -38,49 +39,49 @@ IDLE_SECONDS = 600
 
 
 def main(listening: socket.socket, statements: str) -> None:
-    """Serve until the worker is gone, or seems not to need this process any more."""
-    kernel_server.prepare(statements)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are forked
+    """Serve requests until the worker is gone or has been idle for `IDLE_SECONDS`."""
+    kernel_server.preload(statements)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # exited forks need no wait()
     while True:
         ready, _, _ = select.select([sys.stdin, listening], [], [], IDLE_SECONDS)
         if listening not in ready or sys.stdin in ready:
-            return  # what was forked goes on
+            return  # forked kernel servers keep running
         connection, _ = listening.accept()
         with connection:
             if os.fork() == 0:
                 listening.close()
-                serve(connection)
+                handle_request(connection)
 
 
-def serve(connection: socket.socket) -> None:
-    """Carry out one order: be the parent of a kernel server, and the keeper of its sandbox. Does not return."""
+def handle_request(connection: socket.socket) -> None:
+    """Fork a kernel server into a new sandbox, and kill the sandbox when either end exits. Does not return."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        order, server_socket = receive(connection)
-        keeper, inside = make_sandbox(order["sandbox"])
-        namespaces.enter(inside)
+        request, server_socket = receive_request(connection)
+        bubblewrap, sandbox = make_sandbox(request["sandbox"])
+        namespaces.enter(sandbox)
         reading, writing = os.pipe()
         server = os.fork()
         if server == 0:
-            become_kernel_server(inside, writing, server_socket, order["arguments"])
+            become_kernel_server(sandbox, writing, server_socket, request["arguments"])
         server_socket.close()
         os.close(writing)
         if not os.read(reading, 1):
             raise PermissionError("the sandbox could not be entered")
-        tell(connection, family=os.getpid(), process=server)
-        # Until the server has ended, or nobody needs it any more.
+        send_reply(connection, parent=os.getpid(), server=server)
+        # Until the kernel server exits or the client closes its side.
         select.select([connection, os.pidfd_open(server)], [], [])
-        keeper.kill()  # and with it everything in the sandbox
+        bubblewrap.kill()  # and with it everything in the sandbox
         os.waitpid(server, 0)
     except Exception as error:
         with contextlib.suppress(OSError):
-            tell(connection, error=f"{type(error).__name__}: {error}")
+            send_reply(connection, error=f"{type(error).__name__}: {error}")
     finally:
         os._exit(0)
 
 
-def receive(connection: socket.socket) -> tuple[dict, socket.socket]:
-    """Read an order and the kernel server's socket; what this process prints goes into the log from now on."""
+def receive_request(connection: socket.socket) -> tuple[dict, socket.socket]:
+    """Read a request and the kernel server's socket; redirect this process's output to the log that comes with them."""
     begin, (server_socket, log), _, _ = socket.recv_fds(connection, 1, 2)
     for output in (1, 2):
         os.dup2(log, output)
@@ -92,48 +93,48 @@ def receive(connection: socket.socket) -> tuple[dict, socket.socket]:
         return json.loads(begin + stream.readline()), socket.socket(fileno=server_socket)
 
 
-def tell(connection: socket.socket, **answer) -> None:
+def send_reply(connection: socket.socket, **reply) -> None:
     """Send one line of JSON."""
-    connection.sendall(json.dumps(answer).encode() + b"\n")
+    connection.sendall(json.dumps(reply).encode() + b"\n")
 
 
 def make_sandbox(command: list[str]) -> tuple[subprocess.Popen, dict[str, int]]:
-    """Have bubblewrap make a sandbox, with a process in it that does nothing; return bubblewrap and the namespaces.
+    """Have bubblewrap create a sandbox that holds only an idle `cat`; return bubblewrap's process and the namespaces.
 
-    Should this process end, its pipe to that one is closed, and the sandbox ends too.
+    When this process exits, the pipe to `cat` closes, and the sandbox ends with it.
     """
     reading, writing = os.pipe()
-    with open(reading, "rb") as told:
-        keeper = subprocess.Popen(
+    with open(reading, "rb") as info:
+        bubblewrap = subprocess.Popen(
             [*command[:1], "--info-fd", str(writing), *command[1:], "cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[writing],
         )
         os.close(writing)
-        first = json.load(told)["child-pid"]
-    # Only when `cat` answers has bubblewrap finished.
-    keeper.stdin.write(b"\n")
-    keeper.stdin.flush()
-    if not keeper.stdout.readline():
-        raise ChildProcessError("bubblewrap made no sandbox")
-    return keeper, namespaces.open_namespaces(first)
+        first = json.load(info)["child-pid"]
+    # Only when `cat` echoes has bubblewrap finished.
+    bubblewrap.stdin.write(b"\n")
+    bubblewrap.stdin.flush()
+    if not bubblewrap.stdout.readline():
+        raise ChildProcessError("bubblewrap could not create the sandbox")
+    return bubblewrap, namespaces.open_namespaces(first)
 
 
 def become_kernel_server(
-    inside: dict[str, int], success: int, server_socket: socket.socket, arguments: list[str]
+    sandbox: dict[str, int], success: int, server_socket: socket.socket, arguments: list[str]
 ) -> None:
-    """Be a submission's kernel server, with no right but those of the sandbox. Does not return.
+    """Become a submission's kernel server, with the sandbox's privileges only. Does not return.
 
-    A byte is written into `success` when all rights are given up.
+    A byte is written to `success` once all privileges are dropped.
     """
     try:
         namespaces.drop_privileges()
-        namespaces.insist_on_being_in(inside)
-        kernel_server.die_with_parent()
+        namespaces.verify_inside(sandbox)
+        die_with_parent()
         os.setsid()
         os.write(success, b"1")
-        namespaces.close_all_but(server_socket.fileno())
+        namespaces.close_other_descriptors(server_socket.fileno())
         kernel_server.serve_submission(server_socket, *arguments)
     except BaseException:
         traceback.print_exc()

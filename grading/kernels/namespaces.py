@@ -1,7 +1,7 @@
-"""Enter a sandbox that another process is in, and give up every right to leave it.
+"""Enter the sandbox of another process, and drop every privilege that could lead out of it.
 
-A sandbox of bubblewrap's is a set of Linux namespaces; man pages namespaces(7) and setns(2) say what each of them keeps
-apart. Python's own `os.setns` comes with 3.12.
+A sandbox of bubblewrap's is a set of Linux namespaces; man pages namespaces(7) and setns(2) say what each of them
+isolates. Python's own `os.setns` comes with 3.12.
 """
 
 import ctypes
@@ -13,24 +13,24 @@ NS_GET_USERNS = 0xB701
 PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITIES = range(64)
-"""As many as Linux has room for; about forty exist."""
+"""Every number that Linux could use; about forty exist."""
 
 KINDS = ("ipc", "uts", "net", "cgroup", "pid", "mnt")
-"""Namespaces besides that of users. After the last, files have other names."""
+"""Namespaces besides the user namespace. Paths change meaning after the last one."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_namespaces(process: int) -> dict[str, int]:
-    """A process's namespaces, by kind, each an open file descriptor. Raises `OSError` if that is not allowed."""
+    """Open a process's namespaces; return their file descriptors by kind. Raises `OSError` if that is not allowed."""
     return {kind: os.open(f"/proc/{process}/ns/{kind}", os.O_RDONLY) for kind in (*KINDS, "user")}
 
 
 def enter(namespaces: dict[str, int]) -> None:
-    """Enter these namespaces; children will be in that of processes. Raises `OSError` if that is not allowed.
+    """Enter these namespaces; that of processes applies to children. Raises `OSError` if that is not allowed.
 
-    bubblewrap makes the others in a first namespace of users, and has a second in it, so that no further can be made.
-    The current folder becomes the root of what can be seen inside.
+    bubblewrap creates the other namespaces in a first user namespace, and nests a second one, so that no more can be
+    created. The current folder becomes the root of the sandbox's file system.
     """
     first = fcntl.ioctl(namespaces["mnt"], NS_GET_USERNS)
     try:
@@ -46,33 +46,33 @@ def enter(namespaces: dict[str, int]) -> None:
 
 
 def is_in(kind: str, namespace: int) -> bool:
-    """Whether this process is in that namespace."""
+    """Return whether this process is in that namespace."""
     return os.path.samestat(os.stat(f"/proc/self/ns/{kind}"), os.fstat(namespace))
 
 
 def drop_privileges() -> None:
-    """Give up, for good, what entering a namespace of users has given: all capabilities, for children too."""
+    """Drop, for this process and its children, all capabilities that entering a user namespace has granted."""
     for capability in CAPABILITIES:
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     call(libc.capset, header, (ctypes.c_uint32 * 6)())
     call(libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Entering has made this process one that its own user may not look into, and grading must see what it uses.
+    # Entering has made this process's /proc files unreadable to its own user, and grading must read its memory use.
     call(libc.prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-def insist_on_being_in(namespaces: dict[str, int]) -> None:
-    """Raise `PermissionError` if anything of a sandbox is missing."""
+def verify_inside(namespaces: dict[str, int]) -> None:
+    """Raise `PermissionError` unless this process is in all namespaces and has no capabilities."""
     outside = [kind for kind, namespace in namespaces.items() if not is_in(kind, namespace)]
     with open("/proc/self/status") as status:
         lines = dict(line.split(":", 1) for line in status)
-    rights = [name for name, value in lines.items() if name.startswith("Cap") and int(value, 16)]
-    if outside or rights or lines["NoNewPrivs"].strip() != "1":
-        raise PermissionError(f"this process is not in the sandbox: {outside=}, {rights=}")
+    capabilities = [name for name, value in lines.items() if name.startswith("Cap") and int(value, 16)]
+    if outside or capabilities or lines["NoNewPrivs"].strip() != "1":
+        raise PermissionError(f"this process is not in the sandbox: {outside=}, {capabilities=}")
 
 
-def close_all_but(kept: int) -> None:
-    """Close every file descriptor but the first three and this one, whatever object it belongs to."""
+def close_other_descriptors(kept: int) -> None:
+    """Close every file descriptor except the standard streams and `kept`."""
     for low, high in ((3, kept), (kept + 1, os.sysconf("SC_OPEN_MAX"))):
         os.closerange(low, high)
 

@@ -1,6 +1,6 @@
-"""The bank of hostile submissions, graded as one class beside honest students by `python -m grading`.
+"""The bank of hostile submissions, graded in two classes beside honest students by `python -m grading`.
 
-Each gets what the bank says; nobody else notices; nothing outside changes, and nothing of it remains.
+Each gets the result in the bank, other students are not affected, nothing outside changes, and nothing is left over.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ import nbformat
 import psutil
 import pytest
 
-from selftests.hostile_bank import (
+from selftests.grading.hostile_bank import (
     ASSIGNMENT,
-    BANK,
     CHECKER,
+    CLASSES,
     MARK,
     RIGHT,
     SETTINGS,
@@ -34,7 +34,7 @@ from selftests.hostile_bank import (
     make_notebook,
     title,
 )
-from selftests.test_class_grading import entries, grade, gradebook, nbgrader, needs_sandbox, remarks, start
+from selftests.grading.tiny_class import entries, grade, gradebook, nbgrader, needs_sandbox, remarks, start
 
 pytestmark = needs_sandbox
 
@@ -43,18 +43,23 @@ HONEST = {
     "bob": RIGHT | {"two": WRONG},
     "zoe": {"one": "raise ValueError", "two": "import time\ntime.sleep(3)\n" + RIGHT["two"]},
 }
+MARKS = {"sample": (), "others": pytest.mark.slow}
+both_classes = pytest.mark.parametrize(
+    "graded", [pytest.param(name, marks=MARKS[name]) for name in CLASSES], indirect=True
+)
 CHANGED_BY_GRADING = ("autograded", "feedback", ".grading", "gradebook.db")
 
 Snapshot = dict[str, str]
-"""What lies under a folder: each path with its kind, rights and content."""
+"""The contents of a folder: each path with its type, permissions and content."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """The class after it was graded."""
+    """A graded class."""
 
+    name: str
     course: Path
-    printed: str
+    output: str
     points: dict[tuple[str, str], float]
     """By student and notebook."""
     remarks: dict[str, str]
@@ -63,16 +68,16 @@ class Class:
     home_before: Snapshot
     home_after: Snapshot
     scratch: list[str]
-    """What is left in the folder for temporary files."""
+    """Files left in the folder for temporary files."""
     processes: list[str]
-    """What is left of processes."""
+    """Processes left over."""
     called: bool
-    """Whether anybody called the server."""
+    """Whether the server got a connection."""
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[Path]:
-    """A folder with a short name, for sockets have short ones, removed by a program that copes with what is in it."""
+    """A folder with a path short enough for sockets, removed by a program that can handle its contents."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     yield folder
     subprocess.run(["rm", "-rf", folder], check=True)
@@ -80,7 +85,7 @@ def base() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def honest_course(base: Path) -> Path:
-    """The course with nobody but the honest students."""
+    """The course with the honest students only."""
     course = base / "honest"
     (course / "solutions" / ASSIGNMENT).mkdir(parents=True)
     (course / "nbgrader_config.py").write_text(SETTINGS)
@@ -98,27 +103,29 @@ def honest_course(base: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graded(base: Path, honest_course: Path) -> Class:
-    """The honest students and the whole bank, graded by two workers; what is around them, before and after."""
-    course = shutil.copytree(honest_course, base / "a course")
-    home = make_home(base / "home")
-    scratch = base / "tmp"
+def graded(base: Path, honest_course: Path, request: pytest.FixtureRequest) -> Class:
+    """The honest students and a class of the bank, graded by two workers, with snapshots before and after."""
+    name = request.param
+    course = shutil.copytree(honest_course, base / name / "a course")
+    home = make_home(base / name / "home")
+    scratch = base / name / "tmp"
     scratch.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in {"HOME": home, "TMPDIR": scratch, "SECRET": "known to the instructor"}.items():
-            patch.setenv(name, str(value))
-        for entry in BANK:
+        for variable, value in {"HOME": home, "TMPDIR": scratch, "SECRET": "of the instructor"}.items():
+            patch.setenv(variable, str(value))
+        for entry in CLASSES[name]:
             entry.hand_in(World(course, home, server.getsockname()[1]))
         before = snapshot(course, CHANGED_BY_GRADING), snapshot(home)
-        printed = grade_all(course)
+        output = grade_all(course, CLASSES[name])
         server.setblocking(False)
         called = False
         with contextlib.suppress(BlockingIOError):
             server.accept()
             called = True
     return Class(
+        name=name,
         course=course,
-        printed=printed,
+        output=output,
         points=points_by_notebook(course),
         remarks=remarks(course),
         course_before=before[0],
@@ -126,24 +133,24 @@ def graded(base: Path, honest_course: Path) -> Class:
         home_before=before[1],
         home_after=snapshot(home),
         scratch=sorted(path for path in snapshot(scratch) if not path.startswith("dask-scratch")),
-        processes=remaining_processes(base),
+        processes=remaining_processes(course),
         called=called,
     )
 
 
-def grade_all(course: Path) -> str:
-    """Grade the class, and return what was printed; some students' folders have names that cannot be entered."""
+def grade_all(course: Path, entries: list[Entry]) -> str:
+    """Grade the class and return the output; the command must fail only if a student's name is invalid."""
     process = start(course)
-    printed, _ = process.communicate(timeout=1800)
-    assert process.returncode == 1, printed
-    return printed
+    output, _ = process.communicate(timeout=1800)
+    assert process.returncode == any(entry.one is None for entry in entries), output
+    return output
 
 
 def make_home(home: Path) -> Path:
-    """A home with something to steal, and something to spoil."""
+    """Create a home folder with files to steal and to overwrite."""
     for name in (".bashrc", ".ssh/id_rsa", ".ipython/profile_default/startup/00.py", ".jupyter/migrated"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home / name).write_text("# known to the instructor\n")
+        (home / name).write_text("# of the instructor\n")
     return home
 
 
@@ -157,7 +164,7 @@ def points_by_notebook(course: Path) -> dict[tuple[str, str], float]:
 
 
 def snapshot(folder: Path, except_for: tuple[str, ...] = ()) -> Snapshot:
-    """What lies under a folder, however deep; `except_for` are names directly in it."""
+    """Describe everything in a folder, however deep; `except_for` are names directly in it."""
     found = {}
     waiting = [str(folder / name) for name in os.listdir(folder) if name not in except_for]
     while waiting:
@@ -178,16 +185,16 @@ def content_of(path: str, mode: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def remaining_processes(base: Path, seconds: float = 5) -> list[str]:
-    """Processes that were started by a run of grading under `base`; each gets some seconds to end."""
-    until = time.monotonic() + seconds
-    while (found := processes_of(base)) and time.monotonic() < until:
+def remaining_processes(course: Path, seconds: float = 5) -> list[str]:
+    """List the processes left by grading a course, after some seconds to exit."""
+    deadline = time.monotonic() + seconds
+    while (found := processes_of(course.parent)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found
 
 
 def processes_of(base: Path) -> list[str]:
-    """Whatever has its mounts, arguments or environment from a folder under `base`, but for this process."""
+    """List the other processes with mounts, arguments or environment variables that refer to a folder."""
     found = []
     for process in psutil.process_iter():
         about = ""
@@ -199,8 +206,17 @@ def processes_of(base: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("entry", BANK, ids=title)
-def test_gets_what_it_deserves(graded: Class, entry: Entry):
+@pytest.mark.parametrize(
+    ("graded", "entry"),
+    [
+        pytest.param(name, entry, id=title(entry), marks=MARKS[name])
+        for name, entries in CLASSES.items()
+        for entry in entries
+    ],
+    indirect=["graded"],
+    scope="module",
+)
+def test_each_submission_gets_its_points_and_remark(graded: Class, entry: Entry):
     student = entry.shown_as or entry.name
     points, remark = (graded.points.get((student, "one")), graded.points.get((student, "two"))), graded.remarks[student]
     about = f"{entry.name}, which {entry.does}: {log_of(graded, entry)}"
@@ -209,23 +225,32 @@ def test_gets_what_it_deserves(graded: Class, entry: Entry):
 
 
 def log_of(graded: Class, entry: Entry) -> str:
-    """The end of what nbgrader said of a submission."""
+    """Return the end of nbgrader's log of a submission."""
     logs = list((graded.course / ".grading" / ASSIGNMENT / "results" / entry.name).glob("*/log.txt"))
     return logs[0].read_text(encoding="utf-8", errors="replace")[-3000:] if logs else "no log"
 
 
-def test_the_others_are_graded_as_in_a_class_without_it(graded: Class, honest_course: Path):
-    grade(honest_course)
-    among_the_hostile = {key: value for key, value in entries(graded.course).items() if key[0] in HONEST}
-    assert among_the_hostile == entries(honest_course)
-    assert [among_the_hostile[student, name, "check"][0] for student in HONEST for name in RIGHT] == [2, 2, 2, 0, 0, 2]
+@both_classes
+def test_honest_students_are_not_affected(graded: Class):
+    scores = [graded.points[student, name] for student in HONEST for name in RIGHT]
+    assert scores == [2, 2, 2, 0, 0, 2]
     assert {student: graded.remarks[student] for student in HONEST} == dict.fromkeys(HONEST, "")
 
 
-def test_everybody_is_in_the_report(graded: Class):
-    assert set(graded.remarks) == {*HONEST, *(entry.shown_as or entry.name for entry in BANK)}
+@pytest.mark.slow
+@both_classes
+def test_honest_students_have_the_same_grades_in_a_class_of_their_own(graded: Class, honest_course: Path):
+    grade(honest_course)
+    among_the_hostile = {key: value for key, value in entries(graded.course).items() if key[0] in HONEST}
+    assert among_the_hostile == entries(honest_course)
 
 
+@both_classes
+def test_every_student_is_in_the_report(graded: Class):
+    assert set(graded.remarks) == {*HONEST, *(entry.shown_as or entry.name for entry in CLASSES[graded.name])}
+
+
+@both_classes
 def test_nothing_outside_is_changed(graded: Class):
     assert difference(graded.course_before, graded.course_after) == {}
     assert difference(graded.home_before, graded.home_after) == {}
@@ -234,43 +259,50 @@ def test_nothing_outside_is_changed(graded: Class):
 
 
 def difference(before: Snapshot, after: Snapshot) -> dict[str, tuple[str | None, str | None]]:
-    """The paths of which something was changed."""
+    """Return the paths that have changed."""
     paths = before.keys() | after.keys()
     return {path: (before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)}
 
 
-def test_nothing_of_it_remains(graded: Class):
+@both_classes
+def test_no_process_or_temporary_file_is_left(graded: Class):
     assert graded.processes == []
     assert [path for path in graded.scratch if path.count("/") > 1 or MARK in path] == []
 
 
-def test_nobody_called_the_server(graded: Class):
+@both_classes
+def test_no_submission_reaches_the_network(graded: Class):
     assert not graded.called
 
 
-def test_is_graded_once(graded: Class):
-    """A submission that spoils its result would be graded, and wait for its limits, every time."""
-    submissions, entered = len(BANK) + len(HONEST), [entry for entry in BANK if entry.one is not None]
-    printed = grade_all(graded.course)
-    assert f"{submissions} submissions: {len(entered) + len(HONEST)} graded already, 0 to grade." in printed
+@both_classes
+def test_each_submission_is_graded_once(graded: Class):
+    """A submission that destroyed its result would be graded, and run into its limits, every time."""
+    hostile = CLASSES[graded.name]
+    entered = [entry for entry in hostile if entry.one is not None]
+    output = grade_all(graded.course, hostile)
+    expected = f"{len(hostile) + len(HONEST)} submissions: {len(entered) + len(HONEST)} graded already, 0 to grade."
+    assert expected in output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("graded", ["others"], indirect=True)
 def test_feedback_can_be_written(graded: Class):
-    """Pages for everybody who was graded; nbgrader ends with an error where there is nothing to make one from.
+    """Every graded student gets pages, although nbgrader fails for notebooks that could not be run.
 
-    It takes brackets in a student's name for a pattern, and makes no pages for these students alone.
+    It treats brackets in a student's name as a pattern, and writes no pages for these students.
     """
     command = [sys.executable, "-m", "nbgrader", "generate_feedback", ASSIGNMENT]
-    written = subprocess.run(command, cwd=graded.course, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=graded.course, capture_output=True, text=True)
     pages = {
         (entry.name, name)
-        for entry in [*BANK, *(Entry(student, "is honest", one=2) for student in HONEST)]
+        for entry in [*CLASSES[graded.name], *(Entry(student, "is honest", one=2) for student in HONEST)]
         for name, points in (("one", entry.one), ("two", entry.two))
         if points and "[" not in entry.name
     }
     feedback = graded.course / "feedback"
     missing = [page for page in pages if not (feedback / page[0] / ASSIGNMENT / f"{page[1]}.html").exists()]
-    assert missing == [], written.stderr[-3000:]
+    assert missing == [], result.stderr[-3000:]
     page = (feedback / "pages" / ASSIGNMENT / "one.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert('a text')" in page
     assert "<script>alert('a text')" not in page

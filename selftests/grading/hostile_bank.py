@@ -1,9 +1,9 @@
-"""Submissions that do harm, or are none: what each does, and what must come of it.
+"""Hostile and invalid submissions: what each does, and the expected result.
 
-They are handed in to a course of two notebooks, `one` and `two`, each with a cell to be filled in and a check worth two
-points. The check of `two` asks `checker.py`, a module that the instructor lays beside the notebooks. Every entry gives
-the points that its notebooks must get and the remark that must stand in the report, word for word. Most put their code
-into notebook `one` and answer `two` rightly: what one notebook spoils, the other must not pay for.
+They belong to a course of two notebooks, `one` and `two`, each with a solution cell and a check worth two points. The
+check of `two` calls `checker.py`, an instructor's module beside the notebooks. Every entry has the expected points of
+its notebooks and the expected remark in the report, word for word. Most put their code into notebook `one` and answer
+`two` correctly: an attack in one notebook must not cost the other its points.
 """
 
 import json
@@ -15,36 +15,27 @@ from pathlib import Path
 
 import nbformat
 
-from selftests.test_class_grading import make_cell
+from selftests.grading import tiny_class
 
-ASSIGNMENT = "tiny"
+ASSIGNMENT = tiny_class.COURSE
 CELL_SECONDS = 15
 ANSWERS = {"one": 42, "two": "forty-two"}
 RIGHT = {name: f"answer = {answer!r}" for name, answer in ANSWERS.items()}
 WRONG = "answer = None"
 CHECKS = {"one": "assert answer == 42", "two": "import checker\nchecker.check(answer)"}
 CHECKER = "def check(answer):\n    assert answer == 'forty-two'\n"
-SETTINGS = f"""
-import os, sysconfig
-os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)
-c = get_config()
-c.CourseDirectory.course_id = "{ASSIGNMENT}"
-c.CourseDirectory.source_directory = "solutions"
-c.CourseDirectory.release_directory = "exercises"
-c.Execute.timeout = {CELL_SECONDS}
-c.IPKernelApp.log_level = "ERROR"
-"""
+SETTINGS = tiny_class.SETTINGS.replace("timeout = 10", f"timeout = {CELL_SECONDS}")
 
-DIED = "one: the kernel died or was stopped while it ran"
-TOO_MUCH_MEMORY = "one: stopped, for it took more than 4 GB of memory"
-TOO_MUCH_WRITTEN = "one: stopped, for it wrote more than 1 GB to its folder"
-DAMAGED = "one: nbgrader's notes in the cells are damaged"
-NO_NOTEBOOK = "one: the file is not a notebook"
+DIED = "one: the kernel died or was killed while running"
+TOO_MUCH_MEMORY = "one: killed: it used more than 4 GB of memory"
+TOO_MUCH_WRITTEN = "one: killed: it wrote more than 1 GB to disk"
+CORRUPT = "one: nbgrader's cell metadata is corrupt"
+NOT_A_NOTEBOOK = "one: the file is not a valid notebook"
 MISSING = "one: missing"
-NO_TIME = "timestamp.txt says no time and was left out"
+INVALID_TIME = "timestamp.txt has no valid time and was ignored"
 
 MARK = "written-by-a-hostile-submission"
-"""In the name of every file that a submission tries to leave where it must not, and of every process it leaves."""
+"""Part of the name of every file that a submission tries to leave outside, and of every process it leaves."""
 HOSTILE_FILE = f"""
 import os
 for folder in ("/tmp", os.environ.get("HOME", "/"), os.environ.get("TMPDIR", "/tmp")):
@@ -58,16 +49,16 @@ raise SystemExit("a file of the submission was run in place of a module")
 
 @dataclass(frozen=True)
 class World:
-    """What a hostile submission may know of the machine that grades it."""
+    """What a hostile submission may know about the machine that grades it."""
 
     course: Path
     home: Path
-    """The instructor's."""
+    """The instructor's home folder."""
     port: int
-    """Of a server on this machine."""
+    """The port of a server on this machine."""
 
-    def told(self, text: str) -> str:
-        """The text with what it asks for filled in."""
+    def fill_in(self, text: str) -> str:
+        """Replace `@course@`, `@home@` and `@port@` in a text."""
         for name, value in vars(self).items():
             text = text.replace(f"@{name}@", str(value))
         return text
@@ -75,54 +66,51 @@ class World:
 
 @dataclass(frozen=True)
 class Entry:
-    """A hostile submission. The name is the student's; the comment or text beside it says what it does."""
+    """A hostile submission, by a student of that name."""
 
     name: str
     does: str
     one: float | None = 0
     two: float | None = 2
-    """Points; None where the gradebook must know nothing of it."""
+    """Points; None if the gradebook must not have the student."""
     remark: str = ""
     code: str = ""
-    """What fills the cell of notebook `one`, if anything, with the values of the world for `@course@`, `@home@`, ..."""
+    """Code for the solution cell of notebook `one`, if any, in which `World.fill_in` replaces names."""
     change: Callable[[Path, World], None] | None = None
-    """What is done to the folder that holds the two notebooks with right answers, or with `code`."""
+    """A change to the folder with the two notebooks, which have correct answers or `code`."""
     remark_if_slow: str | None = None
-    """The remark where the machine is so slow that the cell's time is over before anything else."""
+    """The remark if the machine is so slow that the cell times out before anything else happens."""
     shown_as: str = ""
-    """What the report calls the student, if not by the name."""
+    """The student's name in the report, if it differs."""
 
     def hand_in(self, world: World) -> None:
-        """Put the submission where nbgrader looks for it."""
+        """Save the submission where nbgrader finds it."""
         place = world.course / "submitted" / self.name / ASSIGNMENT
         place.mkdir(parents=True)
         for name, answer in RIGHT.items():
-            source = world.told(self.code) if self.code and name == "one" else answer
+            source = world.fill_in(self.code) if self.code and name == "one" else answer
             nbformat.write(make_notebook(name, source), place / f"{name}.ipynb")
         if self.change:
             self.change(place, world)
 
 
 def make_notebook(name: str, answer: str) -> nbformat.NotebookNode:
-    """A notebook of the course with its cell filled in."""
-    check = make_cell(CHECKS[name], "check", grade=True, locked=True, points=2)
-    notebook = nbformat.v4.new_notebook(cells=[make_cell(answer, "answer", solution=True), check])
-    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return notebook
+    """Create a notebook of the course with this code in its solution cell."""
+    return tiny_class.make_notebook(answer, CHECKS[name])
 
 
-# Ways to change what is handed in.
+# Changes to a submission.
 
 Change = Callable[[Path, World], None]
 
 
 def edit(change: Callable[[nbformat.NotebookNode], None]) -> Change:
-    """Change the notebook `one`, whose answer is wrong unless the change puts it right."""
+    """Change the notebook `one`, whose answer is wrong unless the change corrects it."""
 
     def edited(place: Path, world: World) -> None:
         notebook = make_notebook("one", WRONG)
         change(notebook)
-        # nbformat refuses to write some of these; a student's editor would not.
+        # nbformat refuses to write some of these; a student's editor may not.
         (place / "one.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
 
     return edited
@@ -134,12 +122,12 @@ def edit_check(**changes) -> Change:
 
 
 def mark_check(**marks) -> Change:
-    """Change nbgrader's notes in the check's cell in the notebook `one`, whose answer is wrong."""
+    """Change nbgrader's metadata of the check's cell in the notebook `one`, whose answer is wrong."""
     return edit(lambda notebook: notebook.cells[1].metadata.nbgrader.update(marks))
 
 
 def write(name: str, content: str | bytes) -> Change:
-    """Put a file into the folder, in place of one that is there."""
+    """Write a file in the folder, replacing any."""
 
     def written(place: Path, world: World) -> None:
         content_now = content if isinstance(content, bytes) else content.encode()
@@ -150,11 +138,11 @@ def write(name: str, content: str | bytes) -> Change:
 
 
 def link(name: str, to: str) -> Change:
-    """Put a symbolic link into the folder, in place of a file that is there."""
+    """Create a symbolic link in the folder, replacing any file."""
 
     def linked(place: Path, world: World) -> None:
         (place / name).unlink(missing_ok=True)
-        (place / name).symlink_to(world.told(to))
+        (place / name).symlink_to(world.fill_in(to))
 
     return linked
 
@@ -168,7 +156,7 @@ def all_of(*changes: Change) -> Change:
 
 
 def a_folder_for(name: str) -> Change:
-    """A folder, with a file in it, where a file is expected."""
+    """Create a folder, with a file in it, where a file is expected."""
 
     def made(place: Path, world: World) -> None:
         (place / name).unlink(missing_ok=True)
@@ -193,12 +181,12 @@ def swap(place: Path, world: World) -> None:
 
 
 def wrong_two(answer: str) -> Change:
-    """Fill this into notebook `two`."""
+    """Put this answer into notebook `two`."""
     return lambda place, world: nbformat.write(make_notebook("two", answer), place / "two.ipynb")
 
 
 def a_deep_folder(place: Path, world: World) -> None:
-    """Deeper than Python's limit on recursion, and short enough to have a name."""
+    """Nest folders deeper than Python's recursion limit, with a path short enough to be opened."""
     deep = place
     for _ in range(1200):
         deep = f"{deep}/d"
@@ -213,12 +201,12 @@ def the_folder_itself_a_link(place: Path, world: World) -> None:
     place.symlink_to(world.course / "submitted" / "ann" / ASSIGNMENT)
 
 
-def answered_rightly(notebook: nbformat.NotebookNode) -> None:
+def correct_answer(notebook: nbformat.NotebookNode) -> None:
     notebook.cells[0].source = RIGHT["one"]
 
 
 def twice(notebook: nbformat.NotebookNode) -> None:
-    """Both cells twice, with the same grade ids; the right answer and the check stand last."""
+    """Duplicate both cells, with the same grade ids; the correct answer and the check are last."""
     notebook.cells += make_notebook("one", RIGHT["one"]).cells
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell{number}"
@@ -226,28 +214,28 @@ def twice(notebook: nbformat.NotebookNode) -> None:
 
 
 def big_text(notebook: nbformat.NotebookNode) -> None:
-    answered_rightly(notebook)
+    correct_answer(notebook)
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("many words " * 5_000_000))
 
 
 def big_output(notebook: nbformat.NotebookNode) -> None:
-    answered_rightly(notebook)
+    correct_answer(notebook)
     notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="x" * 50_000_000)]
 
 
 def many_outputs(notebook: nbformat.NotebookNode) -> None:
-    answered_rightly(notebook)
+    correct_answer(notebook)
     notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="x\n")] * 20_000
 
 
 def other_kernel(notebook: nbformat.NotebookNode) -> None:
-    answered_rightly(notebook)
+    correct_answer(notebook)
     notebook.metadata.kernelspec = {"display_name": "Cobol", "language": "cobol", "name": "../../cobol"}
     notebook.metadata.language_info = {"name": "cobol"}
 
 
 def newer_format(notebook: nbformat.NotebookNode) -> None:
-    answered_rightly(notebook)
+    correct_answer(notebook)
     notebook.nbformat = 5
 
 
@@ -256,13 +244,13 @@ def older_format(place: Path, world: World) -> None:
     (place / "one.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
 
 
-# Code that fills a cell. What must not be possible is tried, and the answer is right only if none of it was.
+# Code for a solution cell. It tries what must be impossible, and the answer is correct only if all of it failed.
 
 HOG = """
 import time
 block = b"x" * 2**28
 kept = []
-for _ in range(24):  # an end, should nobody else make one
+for _ in range(24):  # finite, in case no limit stops it
     {take}
 time.sleep(60)
 """
@@ -305,7 +293,7 @@ written = []
 for place in places:
     try:
         open(os.path.join(place, "MARK"), "w").close()
-        # In memory, where nobody else will find it.
+        # A file in the sandbox's memory does not count.
         written += [place] if os.stat(place).st_dev not in (os.stat("/tmp").st_dev, os.stat("/").st_dev) else []
     except OSError:
         pass
@@ -320,7 +308,7 @@ parent = os.getcwd()
 while parent != "/":
     parent = os.path.dirname(parent)
     places += glob.glob(os.path.join(glob.escape(parent), "*.db"))
-seen = [value for value in os.environ.values() if "known to the instructor" in value]
+seen = [value for value in os.environ.values() if "of the instructor" in value]
 for path in places:
     try:
         seen += [path] if (os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1)) else []
@@ -450,7 +438,7 @@ CODE = [
     Entry(
         "forks",
         "makes more and more processes",
-        remark="one: stopped, for it had more than 64 processes",
+        remark="one: killed: it had more than 64 processes",
         code="import os\nwhile True:\n    os.fork()",
     ),
     Entry(
@@ -463,14 +451,14 @@ CODE = [
     Entry(
         "a gigabyte of lines",
         "prints it",
-        remark="one: stopped, for it printed too much",
+        remark="one: killed: it printed too much",
         remark_if_slow="",
         code="for _ in range(1024):\n    print('x' * 2**20)",
     ),
     Entry(
         "a gigabyte on a line",
         "prints it",
-        remark="one: stopped, for it printed too much",
+        remark="one: killed: it printed too much",
         remark_if_slow="",
         code="for _ in range(1024):\n    print('x' * 2**20, end='')",
     ),
@@ -488,7 +476,7 @@ CODE = [
     Entry(
         "stays",
         "ignores every signal it can",
-        remark="one: a cell took too long and did not let itself be interrupted",
+        remark="one: a cell timed out and ignored the interrupt",
         code=STAYS,
     ),
     Entry("a daemon", "leaves processes that outlive it", one=2, code=DAEMON),
@@ -537,7 +525,7 @@ CODE = [
     Entry(
         "an odd output",
         "shows what no notebook can hold",
-        remark="one: it has a cell or an output that a notebook cannot hold",
+        remark="one: a cell or an output violates the notebook format",
         code="from IPython.display import display\ndisplay({'text/plain': [1, 2]}, raw=True)\nanswer = 42",
     ),
     Entry(
@@ -560,7 +548,7 @@ CODE = [
         "get_ipython().showtraceback = lambda *a, **k: None\n"
         "get_ipython().set_custom_exc((BaseException,), lambda *a, **k: None)\n" + WRONG,
     ),
-    # Nothing is secure inside one Python process: these two succeed, and the checks say so where they are described.
+    # Nothing is secure inside one Python process: these two succeed, as the checks' documentation admits.
     Entry(
         "empties the cells",
         "has the kernel forget the check's lines",
@@ -578,7 +566,7 @@ CODE = [
 FILES = [
     Entry("an edited check", "has `pass` for a check", change=edit_check(source="pass")),
     Entry("a deleted check", "has no check", change=edit(lambda notebook: notebook.cells.pop())),
-    Entry("a check of text", "is no code", change=edit(lambda notebook: as_text(notebook.cells[1]))),
+    Entry("a check of text", "is no code", change=edit(lambda notebook: make_raw(notebook.cells[1]))),
     Entry(
         "a skipped check",
         "has a tag by which the check is not run",
@@ -591,23 +579,23 @@ FILES = [
         remark="one: nbgrader failed (RuntimeError: Inconsistent checksums for cell check)",
         change=mark_check(solution=True),
     ),
-    Entry("another id", "gives the check another grade id", remark=DAMAGED, change=mark_check(grade_id="other")),
+    Entry("another id", "gives the check another grade id", remark=CORRUPT, change=mark_check(grade_id="other")),
     Entry(
         "the same ids",
         "has every graded cell twice, which nbgrader does not take",
-        remark="one: nbgrader's notes in the cells have an old format",
+        remark="one: nbgrader's cell metadata has an outdated schema",
         change=edit(twice),
     ),
     Entry("swapped", "has each notebook under the other's name", two=0, change=swap),
-    Entry("no JSON", "is not a notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "not JSON")),
-    Entry("no bytes", "is an empty file", remark=NO_NOTEBOOK, change=write("one.ipynb", "")),
-    Entry("no text", "is not text", remark=NO_NOTEBOOK, change=write("one.ipynb", b"\xff\xfe\x00")),
-    Entry("no cells", "is JSON, and no notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "{}")),
-    Entry("a list", "is JSON, and no notebook", remark=NO_NOTEBOOK, change=write("one.ipynb", "[1, 2]")),
+    Entry("no JSON", "is not a notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "not JSON")),
+    Entry("no bytes", "is an empty file", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "")),
+    Entry("no text", "is not text", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", b"\xff\xfe\x00")),
+    Entry("no cells", "is JSON, and no notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "{}")),
+    Entry("a list", "is JSON, and no notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "[1, 2]")),
     Entry(
         "deep JSON",
         "has brackets in brackets",
-        remark=NO_NOTEBOOK,
+        remark=NOT_A_NOTEBOOK,
         change=write("one.ipynb", '{"cells": ' + "[" * 100_000 + "]" * 100_000 + "}"),
     ),
     Entry(
@@ -625,7 +613,7 @@ FILES = [
     Entry("20,000 outputs", "is a long notebook", one=2, change=edit(many_outputs)),
     Entry("another kernel", "asks for one that is not there", one=2, change=edit(other_kernel)),
     Entry("an old format", "is a notebook of format 3", one=2, change=older_format),
-    Entry("a new format", "is a notebook of format 5", remark=NO_NOTEBOOK, change=edit(newer_format)),
+    Entry("a new format", "is a notebook of format 5", remark=NOT_A_NOTEBOOK, change=edit(newer_format)),
     Entry(
         "its own checker",
         "brings a module that says yes",
@@ -658,14 +646,16 @@ FILES = [
     Entry(
         "a linked notebook",
         "leads to another student's",
-        remark=f"{MISSING}; one.ipynb is a link and was left out",
+        remark=f"{MISSING}; one.ipynb is a symbolic link and was ignored",
         change=link("one.ipynb", "../../ann/tiny/one.ipynb"),
     ),
     Entry(
         "links",
         "lead to files and folders that are not its own",
         one=2,
-        remark="; ".join(f"{name} is a link and was left out" for name in ("all", "bob", "book", "passwd", "self")),
+        remark="; ".join(
+            f"{name} is a symbolic link and was ignored" for name in ("all", "bob", "book", "passwd", "self")
+        ),
         change=all_of(
             link("passwd", "/etc/passwd"),
             link("book", "@course@/gradebook.db"),
@@ -678,37 +668,39 @@ FILES = [
         "a linked folder",
         "is another student's",
         two=0,
-        remark=f"{MISSING}; two: missing; the folder is a link and was left out",
+        remark=f"{MISSING}; two: missing; the folder is a symbolic link and was ignored",
         change=the_folder_itself_a_link,
     ),
     Entry(
         "deep folders",
         "are deeper than Python recurses",
         one=2,
-        remark="folders too deep in others were left out",
+        remark="folders nested too deeply were ignored",
         change=a_deep_folder,
     ),
-    Entry("no time", "has a time that is none", one=2, remark=NO_TIME, change=write("timestamp.txt", "tomorrow")),
+    Entry("no time", "has a time that is none", one=2, remark=INVALID_TIME, change=write("timestamp.txt", "tomorrow")),
     Entry(
         "a far time",
         "has a time that is too large",
         one=2,
-        remark=NO_TIME,
+        remark=INVALID_TIME,
         change=write("timestamp.txt", "9" * 40),
     ),
-    Entry("a folder for a time", "has a folder there", one=2, remark=NO_TIME, change=a_folder_for("timestamp.txt")),
+    Entry(
+        "a folder for a time", "has a folder there", one=2, remark=INVALID_TIME, change=a_folder_for("timestamp.txt")
+    ),
     Entry(
         "names of bytes",
         "has files whose names are not UTF-8",
         one=2,
-        remark="th\\xe9.ipynb is no notebook of the assignment; l\\xedne is a link and was left out",
+        remark="th\\xe9.ipynb is not a notebook of the assignment; l\\xedne is a symbolic link and was ignored",
         change=all_of(write(os.fsdecode(b"th\xe9.ipynb"), "{}"), link(os.fsdecode(b"l\xedne"), "/")),
     ),
     Entry(
         "names of signs",
         "has files whose names move a terminal's cursor",
         one=2,
-        remark="\\x1b[2J\\r\\n.ipynb is no notebook of the assignment",
+        remark="\\x1b[2J\\r\\n.ipynb is not a notebook of the assignment",
         change=write("\x1b[2J\r\n.ipynb", "{}"),
     ),
 ]
@@ -732,48 +724,59 @@ NAMES = [
         "has a name for which nbgrader makes no feedback, nor for anybody after it",
         one=None,
         two=None,
-        remark="not graded: the name of its folder has a line break",
+        remark="not graded: its folder name contains a line break",
     ),
     Entry(
         os.fsdecode(b"th\xe9"),
         "has a name that is not UTF-8",
         one=None,
         two=None,
-        remark="not graded: the name of its folder is not UTF-8",
+        remark="not graded: its folder name is not valid UTF-8",
         shown_as="th\\xe9",
     ),
 ]
 
 ALL = [*CODE, *FILES, *NAMES]
 
-USUAL = """
-a loop, a sleep, recursion, an exit, a kill, kills its parent, stops its parent, hog of memory, memory in files, forks,
-a gigabyte of lines, a big folder, unseen files, writes outside, reads outside, network, a daemon, deletes its folder,
-startup files, leaves links, pages, another assert, another check, an edited check, a deleted check, a skipped check,
-more points, the same ids, swapped, no JSON, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text,
-another kernel, its own checker, its own modules, a linked notebook, links, a linked folder, deep folders, no time,
-names of bytes, $(touch pwned); `true` && rm, Zoë Ünïcode 🦊
+SAMPLE = """
+a loop, an exit, kills its parent, forks, hog of memory, writes outside, reads outside, network, leaves links,
+an edited check, more points, no JSON, its own checker, a linked notebook, $(touch pwned); `true` && rm
 """
-"""One or two of each kind, which the suite grades every time, with those that cannot be graded at all."""
+"""The most important kinds, which `make test` grades."""
+USUAL = """
+a sleep, recursion, a kill, stops its parent, memory in files, a gigabyte of lines, a big folder, unseen files,
+a daemon, deletes its folder, startup files, pages, another assert, another check, a deleted check, a skipped check,
+the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
+its own modules, links, a linked folder, deep folders, no time, names of bytes, Zoë Ünïcode 🦊
+"""
+"""One or two more of each kind, which `make test-all` grades too, with those that cannot be graded at all."""
 
 
-def chosen() -> list[Entry]:
-    """What is to be graded: all of it where the environment variable `HOSTILE` is `all`."""
-    usual = USUAL.replace("\n", " ").strip().split(", ")
-    assert not set(usual) - {entry.name for entry in ALL}
-    return [entry for entry in ALL if os.environ.get("HOSTILE") == "all" or entry.name in usual or entry.one is None]
+def named(names: str) -> list[Entry]:
+    """Return the entries with these names."""
+    wanted = names.replace("\n", " ").strip().split(", ")
+    assert not set(wanted) - {entry.name for entry in ALL}
+    return [entry for entry in ALL if entry.name in wanted]
 
 
-BANK = chosen()
+def bank_without_sample() -> list[Entry]:
+    """Return the usual entries or, if the environment variable `HOSTILE` is `all`, all of them, but for the sample."""
+    if os.environ.get("HOSTILE") == "all":
+        return [entry for entry in ALL if entry not in named(SAMPLE)]
+    return named(USUAL) + [entry for entry in NAMES if entry.one is None]
 
 
-def as_text(cell: nbformat.NotebookNode) -> None:
-    """Make a code cell a raw one."""
+CLASSES = {"sample": named(SAMPLE), "others": bank_without_sample()}
+"""The entries, as two classes to be graded."""
+
+
+def make_raw(cell: nbformat.NotebookNode) -> None:
+    """Turn a code cell into a raw one."""
     cell.cell_type = "raw"
     for key in ("outputs", "execution_count"):
         cell.pop(key, None)
 
 
 def title(entry: Entry) -> str:
-    """A short name for a test."""
+    """Return a short name for a test id."""
     return re.sub(r"[^\w ,-]", "_", entry.shown_as or entry.name)[:40]

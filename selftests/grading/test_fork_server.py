@@ -1,4 +1,4 @@
-"""A kernel server that is forked into a sandbox: it can do no more than one that was started in it."""
+"""A kernel server forked into a sandbox has no more privileges than one started in it."""
 
 import json
 import os
@@ -13,19 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from grading.kernels import forks, sandbox, warm_start
-from grading.kernels.forks import Fork, ForkServer
-from grading.kernels.limits import Limits
+from grading.kernels import fork_server_client, sandbox, warm_start
+from grading.kernels.fork_server_client import ForkedProcess, ForkServer
 from grading.kernels.namespaces import KINDS
-from grading.kernels.warm_start import SOCKETS, KernelServer, Settings
-from selftests.test_class_grading import needs_sandbox, wait_for
+from grading.kernels.warm_start import SOCKETS, KernelServer
+from selftests.grading.kernel_servers import STATEMENTS, make_kernel_server
+from selftests.grading.tiny_class import needs_sandbox, wait_for
 
 pytestmark = needs_sandbox
 
-STATEMENTS = "import decimal"
-GRADING = Path(forks.__file__).parent
+GRADING = Path(fork_server_client.__file__).parent
 
-# What a kernel finds out about itself and the kernel server.
+# Code by which a kernel inspects itself and the kernel server.
 PROBE = """
 import ctypes, errno, json, os, resource, socket, sys, time
 
@@ -39,7 +38,7 @@ def status(process):
     return {name: value for name, value in lines.items() if name.startswith("Cap") or name in names}
 
 def fails(call, *arguments):
-    # In a child, which has one thread, as some calls insist on.
+    # In a child, which has a single thread, as some calls require.
     if child := os.fork():
         return errno.errorcode.get(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os._exit(call(*arguments) and ctypes.get_errno())
@@ -109,7 +108,7 @@ os._exit(0)
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A folder with a short name, for sockets have short ones."""
+    """A folder with a path short enough for sockets."""
     folder = Path(tempfile.mkdtemp())
     yield folder
     shutil.rmtree(folder)
@@ -119,53 +118,43 @@ def scratch() -> Iterator[Path]:
 def fork_server(scratch: Path) -> Iterator[ForkServer]:
     server = ForkServer(scratch, STATEMENTS, dict(os.environ))
     yield server
-    server.end()
-
-
-def make_kernel_server(scratch: Path, fork_server: str) -> KernelServer:
-    """The kernel server of a submission, not yet started."""
-    folder = scratch / "one"
-    inside = folder / "submission"
-    inside.mkdir(parents=True, exist_ok=True)
-    (inside / "one.ipynb").write_text("{}")
-    Settings(Limits(60), True, STATEMENTS, fork_server).write(folder)
-    return KernelServer(folder, inside)
+    server.stop()
 
 
 def run_probe(server: KernelServer) -> dict:
-    """Have a kernel look around, instead of waiting for Jupyter."""
+    """Have a kernel run the probe instead of waiting for Jupyter."""
     with socket.create_server(("127.0.0.1", 0)) as outside:
         probe = PROBE.replace("@port@", str(outside.getsockname()[1]))
         run = server.folder / SOCKETS
         arguments = ["-f", f"{run}/kernel.json", "--transport=ipc", f"--ip={run}/s"]
         arguments += [f"--IPKernelApp.code_to_run={probe}"]
         environment = sandbox.inner_environment({"LANG": "C.UTF-8"})
-        order = {"arguments": arguments, "environment": environment, "folder": str(server.inside)}
-        with warm_start.order(server.folder, order, 60) as connection:
+        request = {"arguments": arguments, "environment": environment, "folder": str(server.inside)}
+        with warm_start.send_request(server.folder, request, 60) as connection:
             assert connection.recv(16).strip() == b"0"
-    _, copy = warm_start.read_notes(server.folder)
+    _, copy = warm_start.read_process(server.folder)
     return json.loads((copy / "found.json").read_text())
 
 
-def test_it_can_do_no_more_than_one_that_was_started_there(scratch: Path, fork_server: ForkServer):
+def test_a_forked_kernel_server_has_the_privileges_of_a_started_one(scratch: Path, fork_server: ForkServer):
     found = {}
-    for kind, place in ((subprocess.Popen, ""), (Fork, str(fork_server.socket))):
+    for kind, place in ((subprocess.Popen, ""), (ForkedProcess, str(fork_server.socket))):
         server = make_kernel_server(scratch, place)
-        server.ensure()
+        server.ensure_ready()
         assert isinstance(server.process, kind)
         found[kind] = run_probe(server)
-        server.end()
+        server.stop()
     started, forked = found.values()
-    forked["processes"].remove("cat")  # which keeps the sandbox
+    forked["processes"].remove("cat")  # which holds the sandbox open
     different = {name: value for name, value in forked.items() if value != started[name]}
     assert not different, {name: started[name] for name in different}
 
 
-def test_the_sandbox_lets_nothing_out(scratch: Path, fork_server: ForkServer):
+def test_a_kernel_cannot_leave_the_sandbox(scratch: Path, fork_server: ForkServer):
     server = make_kernel_server(scratch, str(fork_server.socket))
-    server.ensure()
+    server.ensure_ready()
     found = run_probe(server)
-    server.end()
+    server.stop()
     for process in (found["kernel"], found["server"]):
         assert {value.strip() for name, value in process.items() if name.startswith("Cap")} == {"0" * 16}
     assert found["kernel"]["NoNewPrivs"].strip() == found["server"]["NoNewPrivs"].strip() == "1"
@@ -184,13 +173,13 @@ def test_the_fork_server_is_in_a_sandbox_too(scratch: Path):
     names = f"[os.listdir(place) for place in {list(map(str, places))} if os.path.isdir(place)]"
     found = f"[{names}, socket.if_nameindex()]"
     statements = f"import json, os, socket; print(json.dumps({found}), file=open('{scratch}/found', 'w'), flush=True)"
-    ForkServer(scratch, statements, dict(os.environ)).end()
+    ForkServer(scratch, statements, dict(os.environ)).stop()
     names, networks = json.loads((scratch / "found").read_text())
     assert not {".bashrc", "activation_patching", "right"} & {name for folder in names for name in folder}
     assert networks == [[1, "lo"]]
 
 
-# A fork that goes wrong.
+# Failures while forking.
 
 PROGRAM = """
 import socket, sys
@@ -201,11 +190,11 @@ fork_server.main(socket.socket(fileno=int(sys.argv[1])), "")
 """
 
 
-def started(scratch: Path, change: str) -> subprocess.Popen:
-    """A fork server with a change, which takes its orders at the socket `orders`; it ends with the block."""
+def start_changed(scratch: Path, change: str) -> subprocess.Popen:
+    """Start a fork server with a changed program, which serves the socket `requests`."""
     program = PROGRAM.format(grading=str(GRADING), change=change)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(scratch / "orders"))
+        listening.bind(str(scratch / "requests"))
         listening.listen()
         command = [sys.executable, "-c", program, str(listening.fileno())]
         environment = sandbox.inner_environment({})
@@ -217,13 +206,13 @@ import os, sys
 sys.path.insert(0, {grading!r})
 import fork_server, namespaces
 
-keeper, inside = fork_server.make_sandbox({sandbox!r})
+bubblewrap, sandbox = fork_server.make_sandbox({sandbox!r})
 namespaces.KINDS = {kinds!r}
-namespaces.enter(inside)
+namespaces.enter(sandbox)
 if os.fork() == 0:
     {drop}
     try:
-        namespaces.insist_on_being_in(inside)
+        namespaces.verify_inside(sandbox)
         print("in")
     except OSError as error:
         print(error)
@@ -234,62 +223,68 @@ os.wait()
 
 
 def enter(kinds: list[str], drop: str = "namespaces.drop_privileges()") -> str:
-    """What a process says that enters some of a sandbox's namespaces."""
+    """Return the output of a process that enters some of a sandbox's namespaces."""
     program = ENTER.format(grading=str(GRADING), sandbox=sandbox.command({}, {}, {}), kinds=kinds, drop=drop)
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
 
-def test_it_notices_when_it_is_in():
+def test_a_process_in_all_namespaces_is_verified():
     assert enter(list(KINDS)) == "in\n"
 
 
 @pytest.mark.parametrize("missing", KINDS)
-def test_it_notices_a_namespace_that_it_is_not_in(missing: str):
-    said = enter([kind for kind in KINDS if kind != missing])
-    # Without its namespace of processes, a process is not in /proc.
-    assert ("/proc/self" if missing == "pid" else f"outside=['{missing}']") in said
+def test_a_missing_namespace_is_detected(missing: str):
+    output = enter([kind for kind in KINDS if kind != missing])
+    # Outside the PID namespace, a process is not in /proc.
+    assert ("/proc/self" if missing == "pid" else f"outside=['{missing}']") in output
 
 
 @pytest.mark.parametrize(
-    ("drop", "said"),
+    ("drop", "error"),
     [
-        ("namespaces.libc.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", "rights=['CapPrm', 'CapEff', 'CapBnd']"),
-        ("namespaces.PR_SET_NO_NEW_PRIVS = namespaces.PR_SET_DUMPABLE; namespaces.drop_privileges()", "rights=[]"),
+        (
+            "namespaces.libc.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)",
+            "capabilities=['CapPrm', 'CapEff', 'CapBnd']",
+        ),
+        (
+            "namespaces.PR_SET_NO_NEW_PRIVS = namespaces.PR_SET_DUMPABLE; namespaces.drop_privileges()",
+            "capabilities=[]",
+        ),
     ],
 )
-def test_it_notices_rights_that_it_has_kept(drop: str, said: str):
-    assert said in enter(list(KINDS), drop)
+def test_privileges_not_dropped_are_detected(drop: str, error: str):
+    assert error in enter(list(KINDS), drop)
 
 
-def test_who_has_kept_rights_serves_nobody(scratch: Path):
-    with started(scratch, "namespaces.drop_privileges = lambda: None"):
-        server = make_kernel_server(scratch, str(scratch / "orders"))
-        server.ensure()
+def test_a_forked_server_with_privileges_is_not_used(scratch: Path):
+    with start_changed(scratch, "namespaces.drop_privileges = lambda: None"):
+        server = make_kernel_server(scratch, str(scratch / "requests"))
+        server.ensure_ready()
         assert isinstance(server.process, subprocess.Popen)
-        server.end()
+        server.stop()
 
 
-def test_without_a_fork_server_the_kernel_server_is_started(scratch: Path):
+def test_a_kernel_server_is_started_without_a_fork_server(scratch: Path):
     server = make_kernel_server(scratch, str(scratch / "no such socket"))
-    server.ensure()
+    server.ensure_ready()
     assert isinstance(server.process, subprocess.Popen)
     assert run_probe(server)["modules"]
-    server.end()
+    server.stop()
 
 
-def test_says_why_it_could_not_fork(scratch: Path, fork_server: ForkServer):
+def test_errors_of_forking_are_reported(scratch: Path, fork_server: ForkServer):
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(scratch / "orders"))
+        listening.bind(str(scratch / "requests"))
         for command, why in ((["bwrap", "--no-such-option"], "JSONDecodeError"), (["no-such-program"], "FileNotFound")):
             with pytest.raises(ChildProcessError, match=why):
-                Fork(str(fork_server.socket), {"sandbox": command, "arguments": []}, listening, 60)
+                ForkedProcess(str(fork_server.socket), {"sandbox": command, "arguments": []}, listening, 60)
 
 
-# The end of it.
+# Cleaning up.
 
 
 def processes_with(text: str) -> list[str]:
-    """The command lines of processes that name something."""
+    """List the command lines that contain a text."""
     lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     return [line for line in lines if text in line]
 
@@ -298,11 +293,11 @@ def is_gone(text: str) -> Callable[[], bool]:
     return lambda: not processes_with(text)
 
 
-def test_nothing_is_left_of_a_sandbox(scratch: Path, fork_server: ForkServer):
+def test_no_process_is_left_of_a_stopped_sandbox(scratch: Path, fork_server: ForkServer):
     server = make_kernel_server(scratch, str(fork_server.socket))
-    server.ensure()
+    server.ensure_ready()
     assert processes_with(str(server.inside))
-    server.end()
+    server.stop()
     wait_for(is_gone(str(server.inside)))
     assert not psutil.pid_exists(server.process.server)
     assert fork_server.process.poll() is None
@@ -311,39 +306,41 @@ def test_nothing_is_left_of_a_sandbox(scratch: Path, fork_server: ForkServer):
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from grading.kernels.forks import ForkServer
-from selftests.test_forks import make_kernel_server
+from grading.kernels.fork_server_client import ForkServer
+from selftests.grading.kernel_servers import make_kernel_server
 
 scratch = Path(sys.argv[1])
 fork_server = ForkServer(scratch, "", dict(os.environ))
 server = make_kernel_server(scratch, str(fork_server.socket))
-server.ensure()
+server.ensure_ready()
 print(type(server.process).__name__, flush=True)
 time.sleep(600)
 """
 
 
-def test_nothing_is_left_of_a_worker_that_is_killed(scratch: Path):
+def test_no_process_is_left_of_a_killed_worker(scratch: Path):
     with subprocess.Popen([sys.executable, "-c", WORKER, str(scratch)], stdout=subprocess.PIPE, text=True) as worker:
-        assert worker.stdout.readline() == "Fork\n"
+        assert worker.stdout.readline() == "ForkedProcess\n"
         worker.kill()
     wait_for(is_gone(str(scratch)))
 
 
-def test_a_fork_server_that_nobody_needs_ends(scratch: Path):
-    with started(scratch, "fork_server.IDLE_SECONDS = 1") as process:
-        server = make_kernel_server(scratch, str(scratch / "orders"))
-        server.ensure()
-        assert isinstance(server.process, Fork)
+def test_an_idle_fork_server_exits(scratch: Path):
+    with start_changed(scratch, "fork_server.IDLE_SECONDS = 1") as process:
+        server = make_kernel_server(scratch, str(scratch / "requests"))
+        server.ensure_ready()
+        assert isinstance(server.process, ForkedProcess)
         assert process.wait(60) == 0
-        assert run_probe(server)  # what it has forked goes on
-        server.end()
+        assert run_probe(server)  # its kernel server keeps running
+        server.stop()
 
 
-def test_a_worker_has_one_fork_server_for_a_run(scratch: Path):
-    first, again, next_run = (forks.fork_server_for(run, scratch, "", dict(os.environ)) for run in ("1", "1", "2"))
+def test_a_worker_has_one_fork_server_for_each_run(scratch: Path):
+    first, again, next_run = (
+        fork_server_client.get_fork_server(run, scratch, "", dict(os.environ)) for run in ("1", "1", "2")
+    )
     assert again is first and next_run is not first
     assert first.process.poll() is not None and not Path(first.folder.name).exists()
-    next_run.end()
-    assert forks.fork_server_for("2", scratch, "", dict(os.environ)) is not next_run
-    forks.end_current()
+    next_run.stop()
+    assert fork_server_client.get_fork_server("2", scratch, "", dict(os.environ)) is not next_run
+    fork_server_client.stop_fork_server()

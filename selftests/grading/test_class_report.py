@@ -1,4 +1,4 @@
-"""`python -m grading.class_report`: the page says what the gradebook says, and nothing a student wrote becomes HTML."""
+"""`python -m grading.class_report`: the page agrees with the gradebook, and no student's text becomes HTML."""
 
 import csv
 import os
@@ -19,29 +19,29 @@ from traitlets.config import Config
 
 from grading import folders, merge, results
 from grading.class_report import __main__ as command
-from grading.class_report import figures
+from grading.class_report import class_data
 from grading.class_report.messages import describe, failures, first_line
 from grading.class_report.page import duration, number
 from grading.course import Course, fingerprint, read_course
-from grading.results import Graded, Result
-from selftests.test_class_grading import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
+from grading.results import NotebookResult, Result
+from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
 
-# Points to be had, by notebook and cell. The essay is for a person to grade.
+# Maximum points, by notebook and cell. The essay is graded manually.
 CELLS = {"introduction": {}, "one": {"check": 2, "more_bonus": 1}, "two": {"check": 2, "essay": 3}}
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
 
 
-# nbgrader's own way of making an entry.
+# A warning about how nbgrader creates an entry.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 
 
-# A class whose gradebook is filled as `make grade` fills it, without a kernel.
+# A class whose results are entered as by `make grade`, without running notebooks.
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A course folder with settings and nothing else; it is the current folder."""
+    """A course folder with settings only, as the current folder."""
     folder = tmp_path / "a course"
     folder.mkdir()
     (folder / "nbgrader_config.py").write_text(SETTINGS)
@@ -50,11 +50,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def known_assignment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gradebook that knows the assignment and nobody."""
+def gradebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gradebook with the assignment and no students."""
     file = tmp_path_factory.mktemp("gradebook") / "gradebook.db"
     with pytest.MonkeyPatch.context() as patch:
-        # nbgrader calls alembic by its name when it makes a gradebook.
+        # nbgrader runs alembic from the PATH when it creates a gradebook.
         patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
         with Gradebook(f"sqlite:///{file}", COURSE) as book:
             book.add_assignment(COURSE, duedate="2026-01-02 12:00:00 UTC")
@@ -67,9 +67,9 @@ def known_assignment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def course(folder: Path, known_assignment: Path) -> tuple[Course, Config]:
+def course(folder: Path, gradebook_file: Path) -> tuple[Course, Config]:
     """A course without students, and its settings."""
-    shutil.copy(known_assignment, folder)
+    shutil.copy(gradebook_file, folder)
     return read_course()
 
 
@@ -85,23 +85,23 @@ def enter(
     seconds: float = 7,
     timestamp: str | None = None,
 ) -> None:
-    """Have a student hand in and be graded: these automatic points in `one` and `two`, None for a missing notebook."""
-    notebooks = {name: Graded("missing") for name in CELLS}
+    """Enter a graded submission with these automatic points in `one` and `two`, None for a missing notebook."""
+    notebooks = {name: NotebookResult("missing") for name in CELLS}
     if one:
-        notebooks["one"] = Graded(scores={"check": one[0], "more_bonus": one[1]})
+        notebooks["one"] = NotebookResult(scores={"check": one[0], "more_bonus": one[1]})
     if two is not None:
-        notebooks["two"] = Graded(scores={"check": two, "essay": None}, by_hand=["essay"])
+        notebooks["two"] = NotebookResult(scores={"check": two, "essay": None}, needs_manual_grade=["essay"])
     place = hand_in(course[0].root, student, {name: "" for name in notebooks if notebooks[name].scores})
     content = fingerprint(place, course[0].ignore)
     result = Result(student, content, timestamp, notebooks, [], seconds)
     graded = write_graded(course[0].root / "just graded", notebooks, errors or {})
-    results.keep(course[0], result, graded, course[0].root / "no log")
+    results.save(course[0], result, graded, course[0].root / "no log")
     folders.remove(graded)
     merge.enter(*course, result)
 
 
-def write_graded(folder: Path, notebooks: dict[str, Graded], errors: Errors) -> Path:
-    """The notebooks as nbgrader leaves them, with what failed in their outputs."""
+def write_graded(folder: Path, notebooks: dict[str, NotebookResult], errors: Errors) -> Path:
+    """Write notebooks as graded by nbgrader, with error messages in their outputs."""
     folder.mkdir()
     for name, graded in notebooks.items():
         if graded.scores:
@@ -114,7 +114,7 @@ def write_graded(folder: Path, notebooks: dict[str, Graded], errors: Errors) -> 
 
 
 def report(*options: str) -> BeautifulSoup:
-    """Write the report on the course in the current folder; return its page."""
+    """Write the report on the course in the current folder; return its parsed page."""
     assert command.main([*options]) == 0
     return BeautifulSoup(page_of(Path.cwd()), "html.parser")
 
@@ -128,23 +128,23 @@ def texts(row: Tag) -> list[str]:
 
 
 def points(page: BeautifulSoup) -> dict[str, list[str]]:
-    """The table of points: what stands behind each student's name."""
+    """Return the rows of the table of points, by student."""
     return {name: rest for name, *rest in map(texts, page.select(".marks tbody tr"))}
 
 
 def checks(page: BeautifulSoup) -> list[list[list[str]]]:
-    """The tables of checks, the bonus checks' last."""
+    """Return the tables of checks, that of the bonus checks last."""
     return [[texts(row) for row in table.select("tbody tr")] for table in page.select(".checks")]
 
 
-def to_look_at(page: BeautifulSoup) -> dict[str, str]:
-    return dict(map(texts, page.select("#look + table tbody tr")))
+def needs_attention(page: BeautifulSoup) -> dict[str, str]:
+    return dict(map(texts, page.select("#attention + table tbody tr")))
 
 
-# What the page shows.
+# The contents of the page.
 
 
-def test_points_are_nbgraders(course):
+def test_points_are_those_of_nbgrader(course):
     enter(course, "ann", (2, 1), 2, seconds=65)
     enter(course, "bob", (2, 0), 0.5, timestamp="2026-01-02 13:00:00 UTC")
     with gradebook(Path.cwd()) as book:
@@ -160,9 +160,11 @@ def test_points_are_nbgraders(course):
     }
     (means,) = map(texts, page.select(".marks tfoot tr"))
     assert means[1:] == ["4.8", "0.5", "0.4", "", "2.5", "2.0", "0.5", "2.6", "1.2", "1.4"]
-    assert "2 students: 2 graded, 0 handed in and not graded yet, 0 handed in nothing." in " ".join(page.text.split())
+    assert "2 students: 2 graded, 0 submitted and not graded yet, 0 without a submission." in " ".join(
+        page.text.split()
+    )
     assert "and 1 min 5 s for the slowest one (ann)." in " ".join(page.text.split())
-    assert "Grading took 1 min 12 s altogether" in " ".join(page.text.split())
+    assert "Grading took 1 min 12 s in total" in " ".join(page.text.split())
 
 
 def test_checks_are_counted_and_sorted(course):
@@ -173,7 +175,7 @@ def test_checks_are_counted_and_sorted(course):
     enter(course, "dee", (2, 0), 0, {("two", "check"): "\x1b[31m nothing\x1b[0m "})
     enter(course, "eve", (0, 0), None, {("one", "check"): unbegun})
     normal, bonus = checks(report())
-    # check, notebook, points, stopped, passed, share, not run, messages
+    # check, notebook, points, failed, passed, pass rate, not run, messages
     assert normal == [
         ["check", "one", "2", "3", "2", "40 %", "0", "2 × ioi_metric returns a scalar 1 × " + unbegun],
         ["check", "two", "2", "3", "1", "25 %", "1", "2 × half 1 × nothing"],
@@ -188,7 +190,7 @@ def test_the_hardest_check_comes_first(course):
     assert (first[:2], second[:2]) == (["check", "two"], ["check", "one"])
 
 
-def test_points_by_hand_do_not_make_a_check_easier(course):
+def test_manual_scores_do_not_change_pass_rates(course):
     enter(course, "ann", (0, 1), 2)
     with gradebook(Path.cwd()) as book:
         book.find_grade("check", "one", COURSE, "ann").manual_score = 2
@@ -198,7 +200,7 @@ def test_points_by_hand_do_not_make_a_check_easier(course):
     assert points(page)["ann"][0] == "5"
 
 
-def test_says_who_needs_a_look_and_why(course):
+def test_submissions_that_need_attention_are_listed_with_reasons(course):
     for student in ("ann", "bob", "dee"):
         enter(course, student, (2, 1), 2)
     enter(course, "cem", None, None)
@@ -209,24 +211,26 @@ def test_says_who_needs_a_look_and_why(course):
         book.find_grade("essay", "two", COURSE, "dee").needs_manual_grade = False
         book.db.commit()
     page = report()
-    assert to_look_at(page) == {
-        "ann": "to be looked at by hand: two: essay",
-        "bob": "handed in again, and not graded again yet; to be looked at by hand: two: essay",
+    assert needs_attention(page) == {
+        "ann": "to be graded manually: two: essay",
+        "bob": "resubmitted, not graded again yet; to be graded manually: two: essay",
         "cem": "one: missing; two: missing",
-        "fay": "handed in, not graded yet",
-        "gil": "enrolled, nothing handed in",
+        "fay": "submitted, not graded yet",
+        "gil": "enrolled, no submission",
     }
     rows = points(page)
     assert rows["fay"] == ["not graded yet"]
-    assert rows["gil (Gil Gamesh)"] == ["nothing handed in"]
+    assert rows["gil (Gil Gamesh)"] == ["no submission"]
     assert rows["cem"][3:] == ["0", "–", "–", "0", "–", "–"]
-    assert "6 students: 4 graded, 1 handed in and not graded yet, 1 handed in nothing." in " ".join(page.text.split())
-    # Whoever has no grade counts in no check and no mean.
+    assert "6 students: 4 graded, 1 submitted and not graded yet, 1 without a submission." in " ".join(
+        page.text.split()
+    )
+    # Students without a grade are not counted in checks and means.
     assert [row[3:5] + row[6:7] for row in checks(page)[0]] == [["0", "3", "1"], ["0", "3", "1"], ["0", "0", "1"]]
     assert texts(page.select_one(".marks tfoot tr"))[1] == "3.8"
 
 
-def test_links_lead_to_feedback_that_is_there(course):
+def test_links_lead_to_existing_feedback(course):
     odd = "Zoë, 100 % [1] #?&\"'"
     for student in ("ann", odd):
         enter(course, student, (2, 1), 2)
@@ -245,8 +249,8 @@ def test_links_lead_to_feedback_that_is_there(course):
     ]
 
 
-def test_what_nbgrader_graded_by_itself_is_shown(course):
-    """Without `make grade` there are no kept results: the graded notebooks say what was run."""
+def test_submissions_graded_by_nbgrader_are_shown(course):
+    """Without `make grade` there are no saved results: the graded notebooks show what was run."""
     enter(course, "ann", (2, 1), None)
     results.remove(course[0].state / "results")
     page = report()
@@ -258,10 +262,10 @@ def test_what_nbgrader_graded_by_itself_is_shown(course):
     ]
 
 
-# What students write stays text.
+# Students' texts are escaped.
 
 
-def test_nothing_a_student_wrote_becomes_html(course):
+def test_students_texts_do_not_become_html(course):
     enter(course, IMAGE, (0, 0), 0, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
     enter(course, "link", (2, 1), 2)
     hand_in(Path.cwd(), "link", {f"{IMAGE}": ""})
@@ -278,21 +282,21 @@ def test_nothing_a_student_wrote_becomes_html(course):
     assert f"the slowest one ({IMAGE})" in " ".join(page.text.split())
 
 
-def test_a_folder_whose_name_is_no_text_costs_nobody_the_page(course):
+def test_a_folder_name_that_is_not_utf8_does_not_prevent_the_page(course):
     enter(course, "ann", (2, 1), 2)
     course[0].submission("no text \udce9").mkdir(parents=True)
     page = report()
     assert len(points(page)) == 2
-    assert to_look_at(page)["no text \\xe9"] == "handed in, not graded: the name of its folder is not UTF-8"
+    assert needs_attention(page)["no text \\xe9"] == "submitted, not graded: its folder name is not valid UTF-8"
 
 
-def test_a_submission_that_cannot_be_read_any_more_costs_nobody_the_page(course, monkeypatch: pytest.MonkeyPatch):
+def test_a_submission_that_became_unreadable_does_not_prevent_the_page(course, monkeypatch: pytest.MonkeyPatch):
     enter(course, "ann", (2, 1), 2)
-    monkeypatch.setattr(figures, "fingerprint", mock.Mock(side_effect=PermissionError))
-    assert to_look_at(report())["ann"].startswith("handed in again, and not graded again yet")
+    monkeypatch.setattr(class_data, "fingerprint", mock.Mock(side_effect=PermissionError))
+    assert needs_attention(report())["ann"].startswith("resubmitted, not graded again yet")
 
 
-def test_the_page_asks_nobody_for_anything(course):
+def test_the_page_needs_no_network(course):
     enter(course, "ann", (2, 1), 2)
     report()
     text = page_of(Path.cwd())
@@ -303,7 +307,7 @@ def test_the_page_asks_nobody_for_anything(course):
 # The table of grades.
 
 
-def test_the_table_of_grades_is_nbgraders(course):
+def test_the_table_of_grades_is_that_of_nbgrader(course):
     enter(course, "ann", (2, 1), 2)
     enter(course, "bob", (2, 0), 0.5)
     with gradebook(Path.cwd()) as book:
@@ -320,30 +324,30 @@ def test_the_table_of_grades_is_nbgraders(course):
     assert {student: float(points(page)[student][0]) for student in ("ann", "bob")} == {"ann": 5, "bob": 1.75}
 
 
-# Whoever asks for what is not there gets one sentence.
+# Errors are one sentence.
 
 
-def complaint(capsys: pytest.CaptureFixture, *options: str) -> str:
+def error_of(capsys: pytest.CaptureFixture, *options: str) -> str:
     assert command.main([*options]) == 1
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     return printed.err
 
 
-def test_says_that_there_is_no_gradebook(folder: Path, capsys: pytest.CaptureFixture):
-    said = complaint(capsys)
-    assert said.startswith(f"There is no gradebook {folder / 'gradebook.db'}: run `nbgrader generate_assignment tiny")
-    assert not (folder / "gradebook.db").exists(), "asking for a gradebook made one"
+def test_a_missing_gradebook_is_named(folder: Path, capsys: pytest.CaptureFixture):
+    error = error_of(capsys)
+    assert error.startswith(f"There is no gradebook {folder / 'gradebook.db'}: run `nbgrader generate_assignment tiny")
+    assert not (folder / "gradebook.db").exists(), "reading the gradebook created one"
     (folder / "gradebook.db").write_text("no database, and long enough to be told apart from an empty one" * 20)
-    assert "gradebook.db cannot be opened: file is not a database" in complaint(capsys)
+    assert "gradebook.db cannot be opened: file is not a database" in error_of(capsys)
 
 
-def test_says_what_else_is_missing(course, capsys: pytest.CaptureFixture):
-    assert complaint(capsys, "other").startswith("The gradebook has no assignment 'other': run `nbgrader")
-    assert complaint(capsys).startswith("There is nobody to report on: the gradebook has no students")
+def test_a_missing_assignment_and_missing_students_are_named(course, capsys: pytest.CaptureFixture):
+    assert error_of(capsys, "other").startswith("The gradebook has no assignment 'other': run `nbgrader")
+    assert error_of(capsys).startswith("There are no students to report on: none in the gradebook")
 
 
-# What a check said.
+# Messages of failed checks.
 
 
 @pytest.mark.parametrize(
@@ -369,7 +373,7 @@ def test_a_long_line_is_cut():
 @pytest.mark.parametrize(
     "content", ["not JSON", "[]", "{}", '{"cells": [{}]}', '{"cells": [{"cell_type": "code"}]}', "[" * 100_000, "\xff"]
 )
-def test_what_is_no_notebook_has_no_failures(tmp_path: Path, content: str):
+def test_an_invalid_notebook_has_no_failures(tmp_path: Path, content: str):
     (tmp_path / "one.ipynb").write_text(content, encoding="latin-1")
     assert failures(tmp_path / "one.ipynb") == {}
     assert failures(tmp_path / "missing.ipynb") == {}
@@ -377,7 +381,7 @@ def test_what_is_no_notebook_has_no_failures(tmp_path: Path, content: str):
 
 def test_links_are_not_followed(tmp_path: Path):
     errors = {("one", "check"): "wrong"}
-    folder = write_graded(tmp_path / "graded", {"one": Graded(scores={"check": 0})}, errors)
+    folder = write_graded(tmp_path / "graded", {"one": NotebookResult(scores={"check": 0})}, errors)
     assert failures(folder / "one.ipynb") == {"check": "wrong"}
     (tmp_path / "one.ipynb").symlink_to(folder / "one.ipynb")
     assert failures(tmp_path / "one.ipynb") == {}
@@ -386,16 +390,16 @@ def test_links_are_not_followed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7800, "2 h 10 min")]
 )
-def test_times_are_easy_to_read(seconds: float, text: str):
+def test_durations_are_readable(seconds: float, text: str):
     assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (10, "10"), (2.5, "2.5"), (100 / 3, "33.33")])
-def test_points_have_no_superfluous_zeros(value: float, text: str):
+def test_points_have_no_trailing_zeros(value: float, text: str):
     assert number(value) == text
 
 
-def test_finds_the_failures_in_what_a_kernel_wrote(tmp_path: Path):
+def test_failures_are_found_in_an_executed_notebook(tmp_path: Path):
     notebook = make_notebook("import sys")
     for name, source in {"kind": "[][0]", "silent": "assert False", "noise": "print('so', file=sys.stderr)"}.items():
         notebook.cells.append(make_cell(source, name, grade=True, points=1))

@@ -1,4 +1,4 @@
-"""Grading, end to end: nbgrader with this repository's settings, and the notebooks it makes and grades."""
+"""nbgrader with this repository's settings, end to end, and the notebooks that it generates and grades."""
 
 import ast
 import json
@@ -12,6 +12,7 @@ from nbgrader.utils import is_grade, is_locked, is_solution
 
 from grading.demo import demo_class as demo
 from selftests import REPOSITORY
+from selftests.grading.demo_points import POINTS, expected_points
 from tests.checks.notebooks import find_notebooks
 
 SOLUTIONS = REPOSITORY / "solutions" / demo.COURSE
@@ -19,59 +20,18 @@ EXERCISES = REPOSITORY / "exercises" / demo.COURSE
 NAMES = [path.stem for path in sorted(SOLUTIONS.glob("*.ipynb"))]
 BOTH = [*sorted(SOLUTIONS.glob("*.ipynb")), *sorted(EXERCISES.glob("*.ipynb"))]
 
-POINTS = {
-    "01_ioi_metric": {"check_ioi_metric": 4},
-    "02_residual_stream": {
-        "check_patch_residual_component": 3,
-        "check_get_act_patch_resid_pre": 3,
-        "check_get_act_patch_block_every_bonus": 3,
-    },
-    "03_attention_heads": {"check_patch_head_vector": 3, "check_get_act_patch_attn_head_out_all_pos": 3},
-    "04_attention_patterns": {
-        "check_patch_attn_patterns_bonus": 3,
-        "check_get_act_patch_attn_head_all_pos_every_bonus": 3,
-        "check_run_from_layer_bonus": 1,
-        "check_get_act_patch_resid_pre_fast_bonus": 1,
-    },
-    "05_circuit": {
-        "check_my_circuit_duplicate_token": 1,
-        "check_my_circuit_induction": 1,
-        "check_my_circuit_s_inhibition": 2,
-        "check_my_circuit_name_mover": 2,
-        "check_my_circuit_negative_name_mover": 1,
-        "check_my_circuit_previous_token_bonus": 1,
-    },
-}
-EVERY_CHECK = {name for cells in POINTS.values() for name in cells}
-PASSED = {
-    "all_right": EVERY_CHECK,
-    "half_done": {"check_ioi_metric", "check_patch_residual_component", "check_get_act_patch_resid_pre"},
-    "typical_mistakes": {
-        "check_get_act_patch_resid_pre",
-        "check_patch_head_vector",
-        "check_patch_attn_patterns_bonus",
-        "check_run_from_layer_bonus",
-        "check_get_act_patch_resid_pre_fast_bonus",
-        "check_my_circuit_duplicate_token",
-        "check_my_circuit_induction",
-        "check_my_circuit_s_inhibition",
-        "check_my_circuit_negative_name_mover",
-    },
-    "untouched": set(),
-}
-
-
 # The demo's class.
 
 
 @pytest.fixture(scope="module")
 def demo_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The course folder of `make demo`, graded. A few minutes."""
+    """The course folder of `make demo`, graded, which takes minutes."""
     folder = tmp_path_factory.mktemp("demo") / "class"
     assert demo.main(folder) == 0
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", demo.CLASS)
 def test_demo_gives_each_cell_its_points(demo_class: Path, student: str):
     with gradebook(demo_class) as book:
@@ -79,17 +39,16 @@ def test_demo_gives_each_cell_its_points(demo_class: Path, student: str):
             notebook.name: {grade.name: (grade.auto_score, grade.max_score) for grade in notebook.grades}
             for notebook in book.find_submission(demo.COURSE, student).notebooks
         }
-    assert grades == {
-        notebook: {cell: (most if cell in PASSED[student] else 0, most) for cell, most in cells.items()}
-        for notebook, cells in POINTS.items()
-    }
+    assert grades == expected_points(student)
 
 
-def test_demo_leaves_nothing_to_grade_by_hand(demo_class: Path):
+@pytest.mark.slow
+def test_demo_needs_no_manual_grading(demo_class: Path):
     with gradebook(demo_class) as book:
         assert [submission.needs_manual_grade for submission in book.assignment_submissions(demo.COURSE)] == [False] * 4
 
 
+@pytest.mark.slow
 def test_demo_writes_feedback_with_figures_that_need_no_network(demo_class: Path):
     pages = sorted((demo_class / "feedback").glob(f"*/{demo.COURSE}/*.html"))
     assert len(pages) == len(demo.CLASS) * len(demo.GRADED)
@@ -98,7 +57,7 @@ def test_demo_writes_feedback_with_figures_that_need_no_network(demo_class: Path
     assert "plotly.js v" in page
 
 
-def test_demo_shows_bonus_points_apart(capsys: pytest.CaptureFixture):
+def test_demo_prints_bonus_points_separately(capsys: pytest.CaptureFixture):
     demo.print_table({"untouched": {name: {cell: (1, most) for cell, most in POINTS[name].items()} for name in POINTS}})
     row = capsys.readouterr().out.splitlines()[-1]
     cells = [part.strip() for part in row.split("  ") if part.strip()]
@@ -113,26 +72,26 @@ def test_demo_shows_bonus_points_apart(capsys: pytest.CaptureFixture):
     ]
 
 
-def test_demo_says_who_got_other_points_than_expected(capsys: pytest.CaptureFixture):
+def test_demo_reports_unexpected_points(capsys: pytest.CaptureFixture):
     nothing = {"untouched": {"01_ioi_metric": {"check_ioi_metric": (0, 4)}}}
     assert demo.report_unexpected(nothing) == 0
     points_for_nothing = {"untouched": {"01_ioi_metric": {"check_ioi_metric": (4, 4)}}}
     assert demo.report_unexpected(points_for_nothing) == 1
-    assert capsys.readouterr().err == "untouched got 4 + 0 points; expected were 0 + 0.\n"
+    assert capsys.readouterr().err == "untouched got 4 + 0 points instead of 0 + 0.\n"
 
 
-def test_demo_refuses_a_folder_that_it_did_not_make(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_demo_refuses_a_folder_that_it_did_not_create(tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "grades.csv").touch()
     assert demo.main(tmp_path) == 1
-    assert "was not made by the demo: move it away." in capsys.readouterr().err
+    assert "was not created by the demo: move it away." in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["grades.csv"]
 
 
-# What a submission may bring along, and which model grades it.
+# Files beside a submission have no effect, and all students are graded on one model.
 
 
 def grade_one_cell(folder: Path, code: str, files: dict[str, str] | None = None) -> tuple[float, str]:
-    """Grade an assignment of one graded cell, with `files` beside the student's notebook: its points and its output."""
+    """Grade an assignment of one cell, with `files` beside the student's notebook; return its points and output."""
     cell = nbformat.v4.new_code_cell(code)
     cell.metadata.nbgrader = dict(
         schema_version=3, grade=True, grade_id="check", locked=True, points=1, solution=False, task=False
@@ -154,8 +113,12 @@ def grade_one_cell(folder: Path, code: str, files: dict[str, str] | None = None)
     return score, "".join(output.get("text", "") for output in graded.cells[0].outputs)
 
 
-@pytest.mark.parametrize("before", ["", "import sys\nsys.path.insert(0, '.')\n"], ids=["as_is", "with_its_own_path"])
-def test_modules_beside_a_submission_are_not_the_ones_that_grade_it(tmp_path: Path, before: str):
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param("", marks=pytest.mark.slow), "import sys\nsys.path.insert(0, '.')\n"],
+    ids=["as_is", "with_its_own_path"],
+)
+def test_modules_beside_a_submission_are_not_imported(tmp_path: Path, before: str):
     names = ("utils.py", "utils/__init__.py", "tests.py", "tests/__init__.py", "torch.py", "sitecustomize.py")
     files = {name: "print('the submission was here')" for name in names}
     code = before + "import tests, torch, utils\nprint(tests.__file__, utils.__file__, torch.__file__, sep='\\n')"
@@ -167,6 +130,7 @@ def test_modules_beside_a_submission_are_not_the_ones_that_grade_it(tmp_path: Pa
     assert (tmp_path / "autograded" / "student" / demo.COURSE / "tests.py").exists()
 
 
+@pytest.mark.slow
 def test_settings_beside_a_submission_are_not_read(tmp_path: Path):
     line = "get_config().InteractiveShellApp.exec_lines = ['print(\"the submission was here\")']"
     files = {name: line for name in ("ipython_config.py", "ipython_kernel_config.py", "nbgrader_config.py")}
@@ -175,6 +139,7 @@ def test_settings_beside_a_submission_are_not_read(tmp_path: Path):
     assert grade_one_cell(tmp_path, code, files) == (1, "ioi-mini\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("instructors", "used"), [(None, "ioi-mini"), ("gpt2-small", "gpt2-small")])
 def test_grading_pins_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructors: str | None, used: str):
     monkeypatch.delenv("IOI_MODEL", raising=False)
@@ -183,20 +148,20 @@ def test_grading_pins_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert grade_one_cell(tmp_path, "import os\nprint(os.environ['IOI_MODEL'])") == (1, f"{used}\n")
 
 
-def test_a_gradebook_is_made_where_the_environment_is_not_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """nbgrader calls `alembic` by its name; make calls nbgrader by its path."""
+def test_a_gradebook_is_created_without_an_active_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """nbgrader finds `alembic` by the PATH; make runs nbgrader by its own path."""
     monkeypatch.setenv("PATH", os.defpath)
     demo.make_course(tmp_path / "class")
     with gradebook(tmp_path / "class") as book:
         assert [assignment.name for assignment in book.assignments] == [demo.COURSE]
 
 
-# The exercises are what nbgrader makes of the solutions.
+# The exercises equal those that nbgrader generates from the solutions.
 
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exercises made from all of solutions/, as `make release` makes them, in a course folder elsewhere."""
+    """The exercises generated from all of solutions/, as by `make release`, in another course folder."""
     folder = tmp_path_factory.mktemp("release")
     place = folder / "solutions" / demo.COURSE
     place.mkdir(parents=True)
@@ -211,9 +176,10 @@ def test_exercises_are_generated_from_the_solutions(generated: Path):
     kept = {path.name: path.read_bytes() for path in EXERCISES.iterdir() if path.is_file()}
     assert sorted(made) == sorted(kept)
     stale = [name for name in made if made[name] != kept[name]]
-    assert not stale, f"exercises/ is not what `make release` makes of solutions/: {', '.join(stale)}"
+    assert not stale, f"exercises/ differs from what `make release` generates from solutions/: {', '.join(stale)}"
 
 
+@pytest.mark.slow
 def test_generating_again_changes_nothing(generated: Path):
     made = {path: path.read_bytes() for path in (generated / "exercises" / demo.COURSE).iterdir()}
     demo.nbgrader(generated, "generate_assignment", "--create", "--force")
@@ -228,7 +194,7 @@ def test_cells_keep_their_ids(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_exercises_tell_no_solution(name: str):
+def test_exercises_contain_no_solution(name: str):
     text = "\n".join(cell.source for cell in read(EXERCISES / f"{name}.ipynb"))
     assert "BEGIN" not in text and "END SOLUTION" not in text and "tests.hidden" not in text
     code = "\n".join(
@@ -238,14 +204,14 @@ def test_exercises_tell_no_solution(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_stub_says_that_it_is_not_implemented(name: str):
+def test_every_stub_raises_not_implemented_error(name: str):
     for solution, stub in zip(read(SOLUTIONS / f"{name}.ipynb"), read(EXERCISES / f"{name}.ipynb"), strict=True):
         if is_solution(solution):
             assert stub.source.count("raise NotImplementedError") == solution.source.count("### BEGIN SOLUTION") > 0
 
 
 def solution_lines(name: str) -> list[str]:
-    """The lines between the marks of the solutions."""
+    """Return the lines between the BEGIN and END lines of the solutions."""
     lines, inside = [], False
     for cell in read(SOLUTIONS / f"{name}.ipynb"):
         for line in cell.source.splitlines():
@@ -264,24 +230,24 @@ class TestNotebook:
     def test_is_valid(self, path: Path):
         nbformat.validate(json.loads(path.read_text(encoding="utf-8")))
 
-    def test_holds_no_outputs(self, path: Path):
+    def test_has_no_outputs(self, path: Path):
         code = [cell for cell in read(path) if cell.cell_type == "code"]
         assert [cell.id for cell in code if cell.outputs or cell.execution_count is not None] == []
 
-    def test_names_its_cells_and_each_once(self, path: Path):
+    def test_cell_ids_are_unique(self, path: Path):
         ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
         assert len(set(ids)) == len(ids)
 
-    def test_begins_with_the_setup_cell_of_all(self, path: Path):
+    def test_setup_cell_is_the_same_in_all_notebooks(self, path: Path):
         setup = next(cell for cell in read(path) if cell.cell_type == "code").source
         assert setup == next(cell for cell in read(BOTH[0]) if cell.cell_type == "code").source
         assert len(setup.splitlines()) <= 6
 
-    def test_locks_its_graded_cells(self, path: Path):
+    def test_graded_cells_are_locked(self, path: Path):
         assert [cell.id for cell in read(path) if is_grade(cell) and not is_locked(cell)] == []
 
-    def test_ends_its_graded_cells_in_a_call_of_a_check(self, path: Path):
-        """nbgrader takes the value of a last expression for a partial grade; a check returns None."""
+    def test_graded_cells_call_checks_only(self, path: Path):
+        """nbgrader takes the value of a last expression as partial credit; a check returns None."""
         for cell in filter(is_grade, read(path)):
             for statement in ast.parse(cell.source).body:
                 assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call), cell.id
@@ -299,7 +265,7 @@ def test_grade_ids_are_unique(folder: Path):
     assert len(set(ids)) == len(ids)
 
 
-def test_points_are_as_announced():
+def test_points_are_as_documented():
     found = {
         name: {
             cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
@@ -311,7 +277,7 @@ def test_points_are_as_announced():
 
 
 def read(path: Path) -> list[nbformat.NotebookNode]:
-    """A notebook's cells."""
+    """Read a notebook's cells."""
     return nbformat.read(path, as_version=4).cells
 
 

@@ -1,0 +1,1 @@
+"""The tests of grading, from a tiny class to hostile submissions."""

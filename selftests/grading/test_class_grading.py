@@ -1,0 +1,338 @@
+"""`python -m grading` grades a class as nbgrader does, in parallel and once, and isolates submissions."""
+
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from grading.classroom import Options, make_plan
+from grading.course import inspect_submission, read_course
+from grading.folders import disk_usage, remove
+from grading.kernels.limits import Limits, monitor
+from selftests import REPOSITORY
+from selftests.grading.tiny_class import (
+    CLASS,
+    COURSE,
+    POINTS,
+    RIGHT,
+    WRONG,
+    GradedClass,
+    entries,
+    grade,
+    gradebook,
+    hand_in,
+    hand_in_class,
+    nbgrader,
+    needs_sandbox,
+    points,
+    remarks,
+    result_times,
+    start,
+    tree,
+    wait_for,
+)
+
+# The same grades as nbgrader's.
+
+
+def test_grades_equal_those_of_nbgrader_autograde(graded_class: GradedClass, empty_course: Path, tmp_path: Path):
+    by_nbgrader = shutil.copytree(empty_course, tmp_path / "by nbgrader")
+    hand_in_class(by_nbgrader)
+    nbgrader(by_nbgrader, "autograde")
+    assert points(graded_class.folder) == POINTS
+    assert entries(graded_class.folder) == entries(by_nbgrader)
+    assert tree(graded_class.folder / "autograded") == tree(by_nbgrader / "autograded")
+
+
+def test_points_and_remarks_are_printed_and_reported(graded_class: GradedClass):
+    missing = [student for student in POINTS if f"{student}: {POINTS[student]} of 4 points" not in graded_class.output]
+    assert missing == [], graded_class.output
+    assert remarks(graded_class.folder) == {"ann": "", "bob": "", "cem": "one: missing", "dee": ""}
+
+
+def test_report_links_to_nbgraders_feedback(graded_course: Path):
+    nbgrader(graded_course, "generate_feedback", "--student", "bob")
+    assert (graded_course / "feedback" / "bob" / COURSE / "two.html").exists()
+    subprocess.run([sys.executable, "-m", "grading.class_report"], cwd=graded_course, check=True)
+    page = (graded_course / ".grading" / COURSE / "report.html").read_text(encoding="utf-8")
+    assert "4 students: 4 graded" in page and "cem" in page and "one: missing" in page
+    assert f"../../feedback/bob/{COURSE}/two.html" in page
+
+
+# Each submission is graded once.
+
+
+def test_only_new_and_changed_submissions_are_graded(graded_course: Path):
+    before = result_times(graded_course)
+    hand_in(graded_course, "bob", {"two": RIGHT})
+    hand_in(graded_course, "eve", {"one": RIGHT, "two": WRONG})
+    assert "5 submissions: 3 graded already, 2 to grade." in grade(graded_course)
+    after = result_times(graded_course)
+    assert {student for student in after if after[student] != before.get(student)} == {"bob", "eve"}
+    assert points(graded_course) == POINTS | {"bob": 4, "eve": 2}
+
+
+@pytest.mark.slow
+def test_force_grades_again(graded_course: Path):
+    before = result_times(graded_course)
+    grade(graded_course, "--force", "--student", "ann", "--student", "cem")
+    after = result_times(graded_course)
+    assert {student for student in after if after[student] != before[student]} == {"ann", "cem"}
+    assert points(graded_course) == POINTS
+
+
+@pytest.mark.slow
+def test_manual_scores_survive_grading_again(graded_course: Path):
+    with gradebook(graded_course) as book:
+        book.find_grade("check", "one", COURSE, "dee").manual_score = 1
+        book.db.commit()
+    assert "4 graded already" in grade(graded_course)
+    hand_in(graded_course, "dee", {"two": WRONG})
+    grade(graded_course)
+    assert points(graded_course) == POINTS | {"dee": 1}
+    with gradebook(graded_course) as book:
+        assert book.find_grade("check", "one", COURSE, "dee").needs_manual_grade
+
+
+@pytest.mark.slow
+def test_a_removed_gradebook_is_filled_again(graded_course: Path, empty_course: Path):
+    shutil.copy(empty_course / "gradebook.db", graded_course)
+    grade(graded_course)
+    assert points(graded_course) == POINTS
+
+
+# One run at a time; test_class_kills.py kills them at random moments.
+
+
+def graders_of(process: subprocess.Popen) -> list[psutil.Process]:
+    """List the processes in which nbgrader grades."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    # A process that has just exited has no command line.
+    return [child for child in children if "grading.autograde" in (child.as_dict(["cmdline"])["cmdline"] or [])]
+
+
+@pytest.mark.slow
+def test_a_concurrent_second_run_is_refused(course: Path):
+    hand_in_class(course)
+    process = start(course)
+    wait_for(lambda: graders_of(process))
+    assert "Another run is grading tiny" in grade(course, code=1)
+    process.communicate(timeout=600)
+    assert points(course) == POINTS
+
+
+def test_workers_do_not_receive_the_gradebooks_url(course: Path, monkeypatch: pytest.MonkeyPatch):
+    hand_in(course, "ann", CLASS["ann"])
+    monkeypatch.chdir(course)
+    the_course, settings = read_course()
+    the_course.state.mkdir(parents=True)
+    tasks = make_plan(the_course, settings, ["ann"], Options()).to_grade
+    assert b"ann" in pickle.dumps(tasks)
+    assert the_course.db_url.encode() not in pickle.dumps(tasks)
+
+
+# Hostile and invalid submissions lose their own points only; test_hostile_grading.py has many more.
+
+SPY = """
+import os, socket, pathlib
+seen = []
+for path in {forbidden!r}:
+    try:
+        seen += [path, os.listdir(path) if os.path.isdir(path) else open(path).read()]
+    except OSError:
+        pass
+for path in {forbidden!r} + ["/usr/new", "/new", "/etc/new"]:
+    try:
+        open(path + ".new", "w")
+        if not path.startswith("/tmp/"):  # the sandbox's own /tmp, in memory; the test checks the real one
+            seen.append("wrote " + path)
+    except OSError:
+        pass
+try:
+    socket.create_connection(("127.0.0.1", {port}), timeout=2)
+    seen.append("network")
+except OSError:
+    pass
+pathlib.Path("mine.txt").write_text("my own folder")
+answer = 42 if not seen and os.environ.get("SECRET") is None else seen
+"""
+HARM = {
+    "loop": "while True:\n    pass",
+    "exit": "import os\nos._exit(0)",
+    "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+    "forks": "import os\nwhile True:\n    os.fork()",
+    "recursion": "def again():\n    return again()\nagain()",
+    "ignores signals": "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass",
+}
+
+
+@needs_sandbox
+def test_a_submission_has_access_to_itself_only(course: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SECRET", "of the instructor")
+    hand_in(course, "ann", CLASS["ann"])
+    forbidden = [
+        str(course / "gradebook.db"),
+        str(course / "solutions"),
+        str(course / "submitted" / "ann"),
+        str(course / "autograded"),
+        str(course / ".grading"),
+        str(Path.home() / ".bashrc"),
+        str(REPOSITORY / "selftests" / "answers"),
+        str(REPOSITORY / "solutions"),
+        "/etc/shadow",
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        spy = SPY.format(forbidden=forbidden, port=server.getsockname()[1])
+        hand_in(course, "Zoë the Spy [1]", {"one": spy, "two": spy})
+        before = tree(course / "submitted")
+        printed = grade(course)
+    assert points(course) == {"ann": 4, "Zoë the Spy [1]": 4}, printed
+    assert not any(Path(f"{path}.new").exists() for path in forbidden)
+    assert tree(course / "submitted") == before
+
+
+@pytest.mark.slow
+@needs_sandbox
+def test_harm_costs_no_other_student_points(course: Path):
+    hand_in(course, "ann", CLASS["ann"])
+    for student, code in HARM.items():
+        hand_in(course, student, {"one": code, "two": RIGHT})
+    (hand_in(course, "not a notebook", {"two": RIGHT}) / "one.ipynb").write_text("not JSON")
+    (hand_in(course, "a link", {"two": RIGHT}) / "one.ipynb").symlink_to(course / "gradebook.db")
+    (hand_in(course, "other name", {"two": RIGHT}) / "one (1).ipynb").write_text("{}")
+    (course / "submitted" / "empty" / COURSE).mkdir(parents=True)
+    before = tree(course / "submitted")
+    printed = grade(course)
+    half = [*HARM, "not a notebook", "a link", "other name"]
+    assert points(course) == {"ann": 4, "empty": 0} | dict.fromkeys(half, 2), printed
+    assert remarks(course) == {
+        "ann": "",
+        "loop": "",
+        "recursion": "",
+        "exit": "one: the kernel died or was killed while running",
+        "killed": "one: the kernel died or was killed while running",
+        "forks": "one: killed: it had more than 64 processes",
+        "ignores signals": "one: a cell timed out and ignored the interrupt",
+        "not a notebook": "one: the file is not a valid notebook",
+        "a link": "one: missing; one.ipynb is a symbolic link and was ignored",
+        "other name": "one: missing; one (1).ipynb is not a notebook of the assignment",
+        "empty": "one: missing; two: missing",
+    }
+    assert tree(course / "submitted") == before
+
+
+@pytest.mark.parametrize(
+    ("code", "limits", "reason"),
+    [
+        ("x = b'x' * 300_000_000; input()", {"memory": 200 * 2**20}, "it used more than 0.195312 GB of memory"),
+        (
+            "import mmap; x = mmap.mmap(-1, 300_000_000); x.write(b'x' * 300_000_000); input()",
+            {"memory": 200 * 2**20},
+            "it used more than",
+        ),
+        (
+            "import os; x = os.memfd_create('x'); os.posix_fallocate(x, 0, 300_000_000); input()",
+            {"memory": 200 * 2**20},
+            "it used more than",
+        ),
+        (  # pages shared by two processes count once
+            "import os, time; x = b'x' * 150_000_000; os.fork() or time.sleep(2)",
+            {"memory": 200 * 2**20},
+            "",
+        ),
+        ("open('big', 'wb').write(b'x' * 2_000_000); input()", {"file_size": 2**20}, "it wrote more than"),
+        (
+            "import os; x = open('x', 'wb', 0); os.unlink('x'); x.write(b'x' * 2_000_000); input()",
+            {"file_size": 2**20},
+            "it wrote more than",
+        ),
+        ("input()", {"seconds": 1}, "it ran longer than 1 seconds"),
+        ("print()", {}, ""),
+    ],
+)
+def test_exceeded_limits_are_detected(tmp_path: Path, code: str, limits: dict, reason: str):
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        # This process, which may be large after many tests, takes the place of nbgrader's.
+        all_limits = Limits(**{"seconds": 30, "nbgrader_memory": 2**40} | limits)
+        found = monitor(process.pid, os.getpid(), [tmp_path], all_limits, lambda: process.poll() is not None)
+        process.kill()
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_folders_too_deep_for_python_are_removed(tmp_path: Path):
+    folder = place = tmp_path / "folder"
+    for _ in range(1200):
+        place = f"{place}/d"
+        os.makedirs(place)
+    Path(place, "file").write_bytes(b"x" * 2_000_000)
+    Path(folder, "d").chmod(0)
+    disk_usage([folder])  # which may have to restore permissions first
+    assert disk_usage([folder]) > 2_000_000
+    remove(folder)
+    assert not folder.exists()
+
+
+def test_unreadable_files_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("one.ipynb", "secret\n"):
+        (tmp_path / name).touch()
+    # Root, who may run this test, can read every file.
+    monkeypatch.setattr(os, "access", lambda path, mode: "secret" not in str(path))
+    contents = inspect_submission(tmp_path, ignore=())
+    assert contents.files == [Path("one.ipynb")]
+    assert contents.remarks() == ["secret\\n is unreadable and was ignored"]
+
+
+@needs_sandbox
+def test_a_sandbox_is_required(course: Path, grading_error: Callable[..., str], monkeypatch: pytest.MonkeyPatch):
+    hand_in(course, "ann", CLASS["ann"])
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert "bubblewrap is not installed" in grading_error(course)
+
+
+@pytest.mark.slow
+@needs_sandbox
+def test_grades_without_a_sandbox_if_allowed(course: Path, monkeypatch: pytest.MonkeyPatch):
+    hand_in(course, "ann", CLASS["ann"])
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    grade(course, "--without-sandbox")
+    assert points(course) == {"ann": 4}
+
+
+# Errors are one sentence.
+
+
+def test_missing_things_are_named(course: Path, grading_error: Callable[..., str]):
+    assert grading_error(course).startswith("There are no submissions in folders such as ")
+    hand_in(course, "ann", CLASS["ann"])
+    assert grading_error(course, "--student", "zoe") == "There is no submission by zoe."
+    (course / "submitted" / "ann" / "other").mkdir()
+    assert grading_error(course, "other").startswith("The gradebook has no assignment 'other': run `nbgrader")
+    (course / "nbgrader_config.py").rename(course / "elsewhere.py")
+    assert grading_error(course).startswith(f"There is no nbgrader_config.py in {course} that names a course: ")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", *(pytest.param(url, marks=pytest.mark.slow) for url in ("tcp://127.0.0.1:9", "tcp://no.such.host:9"))],
+)
+def test_a_scheduler_that_does_not_answer_is_named(course: Path, grading_error: Callable[..., str], address: str):
+    hand_in(course, "ann", CLASS["ann"])
+    assert grading_error(course, "--scheduler", address).startswith(f"No scheduler answers at {address}: ")
+
+
+@pytest.mark.parametrize("where", ["", "c.CourseDirectory.db_url = 'postgresql://grader:secret@/no?host=/nowhere'"])
+def test_a_gradebook_that_cannot_be_opened_is_named(course: Path, grading_error: Callable[..., str], where: str):
+    hand_in(course, "ann", CLASS["ann"])
+    with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
+        settings.write(where)
+    if not where:
+        (course / "gradebook.db").write_text("not a database")
+    error = grading_error(course)
+    assert error.startswith("The gradebook ") and "cannot be opened: " in error and "secret" not in error

@@ -1,0 +1,164 @@
+"""`python -m grading` is killed at random moments, and the same command resumes: no grading repeated, no score lost.
+
+Each seed determines a moment and a victim: odd seeds kill a worker, even ones the command, alone or with its process
+group. Six seeds run by default; `KILLS=20 pytest selftests/grading/test_class_kills.py` runs twenty.
+"""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from selftests.grading import tiny_class as tiny
+from selftests.grading.tiny_class import CLASS, POINTS, WHY_NO_SANDBOX, GradedClass
+
+SEEDS = range(int(os.environ.get("KILLS", "6")))
+MAX_SECONDS = 600
+"""The time limit of any wait here, generous for a busy machine."""
+SECONDS_TO_EXIT = 60
+MARK = "GRADING_KILLED"
+"""An environment variable that all processes of a run inherit, to find them when their parents are gone."""
+
+
+@dataclass
+class Run:
+    """`python -m grading`, in a process group of its own."""
+
+    process: subprocess.Popen
+    mark: str
+
+    def kill_command(self) -> None:
+        """Kill the command only, as the operating system does when memory runs out."""
+        self.process.kill()
+
+    def kill_group(self) -> None:
+        """Kill the process group, as a terminal does."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+    def kill_worker(self, choice: random.Random) -> None:
+        """Kill one of the workers that are grading, as soon as there is one."""
+        workers = tiny.wait_for(lambda: self.workers() or self.process.poll() is not None, MAX_SECONDS)
+        if workers is not True:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(choice.choice(workers), signal.SIGKILL)
+
+    def workers(self) -> list[int]:
+        """List the process ids of the workers that are grading."""
+        return [each.ppid for each in marked_processes(self.mark) if "grading.autograde" in each.command]
+
+
+@dataclass
+class Marked:
+    """A process of a run."""
+
+    command: str
+    ppid: int
+
+
+def marked_processes(mark: str) -> list[Marked]:
+    """List the processes of a run, whatever their parents."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                found.append(Marked(" ".join(process.cmdline()), process.ppid()))
+        except psutil.Error:  # it has exited, or belongs to another user
+            continue
+    return found
+
+
+@contextlib.contextmanager
+def running(course: Path) -> Iterator[Run]:
+    """Start grading the class with two workers, in a sandbox where available; kill it at the end of the block."""
+    mark = uuid.uuid4().hex
+    options = ["--without-sandbox"] if WHY_NO_SANDBOX else []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "grading", "--workers", "2", *options],
+        cwd=course,
+        env=os.environ | {MARK: mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Run(process, mark)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_moment(course: Path, run: Run, choice: random.Random, seconds: float) -> None:
+    """Wait for some results, then for some more time; `seconds` is the duration of a whole run."""
+    results = choice.randrange(len(CLASS) - 1)
+    tiny.wait_for(lambda: len(tiny.result_times(course)) >= results or run.process.poll() is not None, MAX_SECONDS)
+    # Before the first result, a run spends about half of its time.
+    time.sleep(choice.uniform(0, seconds / (2 if results == 0 else len(CLASS))))
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[2::2])])
+def test_a_killed_run_resumes(course: Path, graded_class: GradedClass, seed: int):
+    tiny.hand_in_class(course)
+    with running(course) as run:
+        wait_for_moment(course, run, random.Random(seed), graded_class.seconds)
+        run.kill_group() if seed % 4 else run.kill_command()
+        run.process.communicate()
+    assert_no_process_is_left(run)
+    before, entered = tiny.result_times(course), tiny.entries(course)
+
+    printed = tiny.grade(course)
+    done, to_grade = map(int, re.search(r"(\d+) graded already, (\d+) to grade", printed).groups())
+    assert to_grade == len(CLASS) - len(before) and done <= len(before), "a submission was graded twice"
+    after = tiny.result_times(course)
+    assert {student: after[student] for student in before} == before, "a submission was graded twice"
+    assert_graded(course, graded_class)
+    finished = {key: value for key, value in entered.items() if value[0] is not None}
+    assert {key: tiny.entries(course)[key] for key in finished} == finished
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS[1::2])
+def test_a_killed_worker_loses_no_submission(course: Path, graded_class: GradedClass, seed: int):
+    tiny.hand_in_class(course)
+    choice = random.Random(seed)
+    with running(course) as run:
+        wait_for_moment(course, run, choice, graded_class.seconds)
+        before = tiny.result_times(course)
+        run.kill_worker(choice)
+        printed, _ = run.process.communicate(timeout=MAX_SECONDS)
+    assert run.process.returncode == 0, printed
+    assert [student for student in CLASS if printed.count(f"{student}: ") != 1] == [], "not one line on each student"
+    after = tiny.result_times(course)
+    assert {student: after[student] for student in before} == before, "a submission was graded twice"
+    assert_graded(course, graded_class)
+    assert_no_process_is_left(run)
+    assert f"{len(CLASS)} graded already, 0 to grade" in tiny.grade(course)
+    assert tiny.result_times(course) == after
+
+
+def assert_no_process_is_left(run: Run) -> None:
+    """Assert that no process of the run is left; its workers may take a moment to notice that it is gone."""
+    deadline = time.monotonic() + SECONDS_TO_EXIT
+    while left := marked_processes(run.mark):
+        assert time.monotonic() < deadline, [each.command for each in left]
+        time.sleep(0.1)
+
+
+def assert_graded(course: Path, graded_class: GradedClass) -> None:
+    """Assert that the class is graded as without a kill, and that no temporary folder is left."""
+    assert tiny.points(course) == POINTS
+    assert tiny.entries(course) == tiny.entries(graded_class.folder)
+    assert tiny.tree(course / "autograded") == tiny.tree(graded_class.folder / "autograded")
+    assert [path.name for path in (course / ".grading").rglob(".unfinished-*")] == []
