@@ -1,9 +1,9 @@
 """The bank of answers as submissions, graded by nbgrader.
 
-A submission holds at most one answer for each exercise, right ones beside wrong ones, so that it shows whether a wrong
-answer costs its own points and no others. Besides the files that answer_bank.py reads, `answers/cells` has answers
-whose trouble is in the cell rather than in the function: the cells they change, each after a line `# %% grade_id`, and
-in line 2 whether they earn all points or none.
+A submission has at most one answer for each exercise, right ones beside wrong ones, so that it shows whether a wrong
+answer costs its own points only. Besides the files that answer_bank.py reads, `answers/cells` has answers whose fault
+is in the cell rather than in the function: the cells they change, each after a line `# %% grade_id`, and in line 2
+whether they earn all points or none.
 """
 
 import itertools
@@ -36,22 +36,22 @@ CHECK_OF = {
 BONUS = {name for name, check in CHECK_OF.items() if check.endswith("_bonus")}
 
 Submission = dict[str, Path]
-"""Answers by the exercise they answer. In the same notebooks, an exercise without one gets the solution; a bonus
-exercise, whose solution takes long to run, stays as it was handed out."""
+"""Answers by exercise. In the same notebooks, an exercise without an answer gets the solution; a bonus exercise, whose
+solution runs for long, remains a stub."""
 
 
 def submissions(answers: Iterable[Path]) -> list[Submission]:
-    """Put the answers side by side, one for each exercise, in the order of what is said of them."""
+    """Combine the answers into submissions, one for each exercise, sorted by the second part of their names."""
     ordered = sorted(answers, key=lambda answer: answer.stem.split("__")[1])
     by_exercise = [[answer for answer in ordered if exercise_of(answer) == name] for name in FUNCTIONS]
     return [{exercise_of(answer): answer for answer in row if answer} for row in itertools.zip_longest(*by_exercise)]
 
 
-def grade(folder: Path, handed_in: list[Submission]) -> list[str]:
-    """Have nbgrader grade submissions in a course folder of their own; return the scores that are not as expected."""
+def grade(folder: Path, submitted: list[Submission]) -> list[str]:
+    """Have nbgrader grade submissions in a separate course folder; return the unexpected scores."""
     demo.make_course(folder)
     unexpected = []
-    for number, submission in enumerate(handed_in, start=1):
+    for number, submission in enumerate(submitted, start=1):
         student = f"submission{number}"
         hand_in(student, submission, folder)
         try:
@@ -60,13 +60,13 @@ def grade(folder: Path, handed_in: list[Submission]) -> list[str]:
             unexpected += unexpected_scores(submission, folder / "autograded" / student / demo.COURSE, points)
         except demo.DemoError as error:
             unexpected.append(f"{', '.join(answer.stem for answer in submission.values())}: {error}")
-        progress = f"graded {number} of {len(handed_in)}, unexpected so far: {len(unexpected)}"
+        progress = f"graded {number} of {len(submitted)}, unexpected so far: {len(unexpected)}"
         print(f"{folder.name}: {progress}", flush=True)
     return unexpected
 
 
 def differences_from_make_grade(graded: Path) -> list[str]:
-    """Have `python -m grading` grade what nbgrader graded in this course folder; describe the scores that differ."""
+    """Grade the submissions in a folder that nbgrader has graded with `python -m grading` too; describe differences."""
     folder = graded.with_name(f"{graded.name}_by_make_grade")
     demo.make_course(folder)
     shutil.copytree(graded / "submitted", folder / "submitted")
@@ -81,7 +81,7 @@ def differences_from_make_grade(graded: Path) -> list[str]:
 
 
 def hand_in(student: str, submission: Submission, folder: Path) -> None:
-    """Write the notebooks that a submission has answers for to where nbgrader looks for them."""
+    """Save the notebooks for which a submission has answers, where nbgrader finds them."""
     place = folder / "submitted" / student / demo.COURSE
     place.mkdir(parents=True)
     for name in notebooks_of(submission):
@@ -99,12 +99,12 @@ def notebooks_of(submission: Submission) -> set[str]:
 
 
 def scored_exercises(submission: Submission) -> list[str]:
-    """Every exercise in the notebooks that a submission has."""
+    """Return every exercise in the notebooks of a submission."""
     return [name for name, notebook in NOTEBOOK_OF.items() if notebook in notebooks_of(submission)]
 
 
 def solutions_apart(notebook: str) -> dict[str, str]:
-    """The solutions' cells. Each sweep brings the hooks it uses: a wrong one in the cell above must not cost twice."""
+    """Return the solutions' cells. Each sweep's includes its hooks, so that a wrong hook above costs points once."""
     cells = demo.right_answers(notebook)
     hooks = [source for name, source in cells.items() if name not in EXERCISE_SWEEPS]
     return {
@@ -115,14 +115,14 @@ def solutions_apart(notebook: str) -> dict[str, str]:
 
 
 def cells_of(answer: Path) -> dict[str, str]:
-    """The cells that an answer changes, by grade id."""
+    """Return the cells that an answer changes, by grade id."""
     if answer in CELLS:
         return demo.read_cells(answer)
     return {exercise_of(answer): answer.read_text(encoding="utf-8")}
 
 
 def earns_points(name: str, answer: Path | None) -> bool:
-    """Whether an exercise should get its points; where there is no answer, the solution should."""
+    """Return whether an exercise should get its points; without an answer, it has the solution."""
     if answer is None:
         return name not in BONUS
     if answer in CELLS:
@@ -131,7 +131,7 @@ def earns_points(name: str, answer: Path | None) -> bool:
 
 
 def unexpected_scores(submission: Submission, graded: Path, points: demo.Cells) -> list[str]:
-    """Describe each exercise that got other points than its answer deserves; `graded` holds the graded notebooks."""
+    """Describe each exercise whose points differ from the expected; `graded` has the graded notebooks."""
     unexpected = []
     for name in scored_exercises(submission):
         answer = submission.get(name)
@@ -140,13 +140,13 @@ def unexpected_scores(submission: Submission, graded: Path, points: demo.Cells) 
         if score != expected:
             title = answer.stem if answer else f"{name} without an answer"
             beside = ", ".join(other.stem for other in submission.values() if other != answer) or "nothing"
-            said = output_of(CHECK_OF[name], graded / f"{NOTEBOOK_OF[name]}.ipynb")
-            unexpected.append(f"{title} got {score:g} points, expected were {expected:g} (beside {beside}): {said}")
+            output = output_of(CHECK_OF[name], graded / f"{NOTEBOOK_OF[name]}.ipynb")
+            unexpected.append(f"{title} got {score:g} points instead of {expected:g} (beside {beside}): {output}")
     return unexpected
 
 
 def output_of(grade_id: str, notebook: Path) -> str:
-    """What a cell of a graded notebook wrote."""
+    """Return the output of a cell in a graded notebook."""
     cells = nbformat.read(notebook, as_version=4).cells
     cell = next(cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade_id") == grade_id)
     return "\n".join(output.get("text") or "\n".join(output.get("traceback", [])) for output in cell.outputs)

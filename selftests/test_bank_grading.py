@@ -11,19 +11,20 @@ from selftests.answer_bank import RIGHT, WRONG, exercise_of
 from tests.exercises import FUNCTIONS
 
 ALL = [*RIGHT, *WRONG, *bank_grading.CELLS]
-# Notebook 01 is the shortest. One submission has notebook 03 too, where one exercise is wrong and one right.
+# Notebook 01 is the shortest. One submission also has notebook 03, with one wrong and one right answer.
 WRONG_HOOK = next(answer for answer in bank_grading.CELLS if answer.stem == "patch_head_vector__ends_in_a_number")
 SAMPLE = [WRONG_HOOK, *(answer for answer in bank_grading.CELLS if exercise_of(answer) == "ioi_metric")]
 
 
-def test_sample_gets_the_points_its_answers_deserve(tmp_path: Path):
-    handed_in = bank_grading.submissions(SAMPLE)
-    assert 6 <= len(handed_in) <= 8
-    assert bank_grading.grade(tmp_path / "course", handed_in) == []
+@pytest.mark.slow
+def test_sample_of_answers_gets_its_expected_points(tmp_path: Path):
+    submitted = bank_grading.submissions(SAMPLE)
+    assert 6 <= len(submitted) <= 8
+    assert bank_grading.grade(tmp_path / "course", submitted) == []
     assert bank_grading.differences_from_make_grade(tmp_path / "course") == []
 
 
-def test_a_score_that_make_grade_gives_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_scores_that_differ_from_nbgraders_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "course" / "submitted" / "ann").mkdir(parents=True)
     points = {"course": {"one": (3, 3), "two": (1, 1)}, "course_by_make_grade": {"one": (0, 3), "two": (1, 1)}}
     monkeypatch.setattr(demo, "make_course", lambda folder: folder.mkdir())
@@ -34,12 +35,12 @@ def test_a_score_that_make_grade_gives_otherwise_is_named(tmp_path: Path, monkey
     assert bank_grading.differences_from_make_grade(tmp_path / "course") == expected
 
 
-def test_every_answer_is_handed_in_once():
-    handed_in = [answer for submission in bank_grading.submissions(ALL) for answer in submission.values()]
-    assert Counter(handed_in) == Counter(ALL)
+def test_every_answer_is_submitted_once():
+    submitted = [answer for submission in bank_grading.submissions(ALL) for answer in submission.values()]
+    assert Counter(submitted) == Counter(ALL)
 
 
-def test_right_and_wrong_answers_stand_side_by_side():
+def test_submissions_mix_right_and_wrong_answers():
     verdicts = [
         {bank_grading.earns_points(name, submission.get(name)) for name in bank_grading.scored_exercises(submission)}
         for submission in bank_grading.submissions(ALL)
@@ -53,41 +54,46 @@ def test_every_exercise_has_a_check_and_points():
 
 
 @pytest.mark.parametrize("answer", bank_grading.CELLS, ids=lambda answer: answer.stem)
-def test_an_answer_of_cells_says_what_it_earns_and_changes_cells_of_its_exercise(answer: Path):
+def test_an_answer_made_of_cells_states_its_points_and_changes_its_exercise_only(answer: Path):
     name = exercise_of(answer)
     assert answer.read_text(encoding="utf-8").splitlines()[1] in ("# points: all", "# points: none")
     assert {name} <= set(bank_grading.cells_of(answer)) <= {name, bank_grading.CHECK_OF[name]}
 
 
-def test_a_sweep_brings_its_hook():
+def test_a_sweeps_cell_contains_its_hook():
     cells = bank_grading.solutions_apart("02_residual_stream")
     assert set(cells) == {"patch_residual_component", "get_act_patch_resid_pre"}
     assert "def patch_residual_component(" in cells["get_act_patch_resid_pre"]
     assert "SOLUTION" not in "".join(cells.values())
 
 
-@pytest.mark.parametrize(("score", "expected"), [(0, []), (3, ["patch_head_vector__ends_in_a_number got 3 points"])])
-def test_a_score_that_is_not_as_expected_is_named(score: int, expected: list[str]):
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(0, []), (3, ["patch_head_vector__ends_in_a_number got 3 points instead of 0 (beside nothing)"])],
+)
+def test_unexpected_scores_are_reported(score: int, expected: list[str]):
     points = {"check_patch_head_vector": (score, 3), "check_get_act_patch_attn_head_out_all_pos": (3, 3)}
     found = bank_grading.unexpected_scores(
         {"patch_head_vector": WRONG_HOOK}, demo.source("03_attention_heads").parent, points
     )
-    assert [line.split(",")[0] for line in found] == expected
+    assert [line.split(":")[0] for line in found] == expected
 
 
 @pytest.mark.parametrize(
     ("survivors", "unexpected", "code"), [([], [], 0), (["one is accepted"], [], 1), ([], ["one got 3 points"], 1)]
 )
-def test_exit_code(survivors: list[str], unexpected: list[str], code: int, monkeypatch: pytest.MonkeyPatch):
+def test_exit_code_is_1_for_survivors_and_unexpected_scores(
+    survivors: list[str], unexpected: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+):
     for name in ("OMP_NUM_THREADS", "IOI_MODEL", "IOI_CACHE"):
-        monkeypatch.setenv(name, "put back afterwards")
+        monkeypatch.setenv(name, "restored by monkeypatch")
     monkeypatch.setattr(bank, "on_the_checks", lambda: survivors)
     monkeypatch.setattr(bank, "through_nbgrader", lambda folder: unexpected)
     assert bank.main() == code
 
 
-def test_survivors_are_counted_and_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """The bank notices when the checks err: here they accept the wrong answers and refuse the right one."""
+def test_survivors_are_counted_and_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Checks that accept wrong answers and reject a right one are detected."""
     right, wrong = RIGHT[:1], WRONG[:2]
     messages = {right[0]: "it is wrong", wrong[0]: None, wrong[1]: "words"}
     monkeypatch.setattr(bank, "RIGHT", right)

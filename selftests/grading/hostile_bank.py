@@ -416,12 +416,14 @@ CODE = [
         "hog of memory",
         "takes more and more",
         remark=TOO_MUCH_MEMORY,
+        remark_if_slow="",
         code=HOG.format(take="kept.append(bytearray(block))"),
     ),
     Entry(
         "memory in files",
         "takes it without an address of its own",
         remark=TOO_MUCH_MEMORY,
+        remark_if_slow="",
         code=HOG.format(
             take="import os\n    kept.append(os.memfd_create('x'))\n    os.posix_fallocate(kept[-1], 0, 2**28)",
         ),
@@ -430,6 +432,7 @@ CODE = [
         "shared memory",
         "takes it such that it counts as shared",
         remark=TOO_MUCH_MEMORY,
+        remark_if_slow="",
         code=HOG.format(
             take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
         ),

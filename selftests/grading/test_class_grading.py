@@ -173,6 +173,7 @@ HARM = {
 }
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_submission_has_access_to_itself_only(course: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SECRET", "of the instructor")
