@@ -132,7 +132,7 @@ def seconds_from_files(course: Path, names: list[str], started: float) -> list[f
         notebooks = (course / "autograded" / name / demo.COURSE).glob("*.ipynb")
         written[name] = max(notebook.stat().st_mtime for notebook in notebooks)
     seconds = []
-    for name in sorted(names, key=written.get):
+    for name in sorted(names, key=written.__getitem__):
         if kind_of(name) == FULL:
             seconds.append(written[name] - started)
         started = written[name]

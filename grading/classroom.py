@@ -223,18 +223,22 @@ def require_sandboxes(client: Client) -> None:
 def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:
     """Enter a result, and print a line on it; return whether that succeeded."""
     result = results.load(course, task.student, task.fingerprint)
-    entered = True
-    try:
-        points, max_points = merge.enter(course, settings, result)
-        line = f"{printable(task.student)}: {points:g} of {max_points:g} points, {result.seconds:.0f} s"
-    # Such as a name too long for the database, or an invalid timestamp.
-    except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
-        entered = False
-        reason = str(error).strip().split("\n")[0][:200]
-        line = printable(f"{task.student}: NOT GRADED (the gradebook rejected the result: {reason})")
-    progress.write("; ".join([line, *result.remarks()]))
+    problem = ""
+    if result is None:
+        problem = f"its worker saved no result in {course.state}, a folder that all workers must share"
+    else:
+        try:
+            points, max_points = merge.enter(course, settings, result)
+            line = f"{printable(task.student)}: {points:g} of {max_points:g} points, {result.seconds:.0f} s"
+        # Such as a name too long for the database, or an invalid timestamp.
+        except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
+            reason = str(error).strip().split("\n")[0][:200]
+            problem = f"the gradebook rejected the result: {reason}"
+    if problem:
+        line = printable(f"{task.student}: NOT GRADED ({problem})")
+    progress.write("; ".join([line, *(result.remarks() if result else ())]))
     progress.update()
-    return entered
+    return not problem
 
 
 def write_report(course: Course, students: list[str], not_graded: dict[str, str]) -> None:

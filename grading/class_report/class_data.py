@@ -2,10 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from urllib.parse import quote
 
 from nbgrader.api import Gradebook, Student, SubmittedAssignment, SubmittedNotebook
@@ -124,10 +123,6 @@ class ClassData:
     @property
     def graded(self) -> list[Row]:
         return self.rows_in_state(GRADED)
-
-    def mean(self, points: Callable[[Row], float]) -> float:
-        """Return the mean of some points over the graded students, at least one."""
-        return fmean(map(points, self.graded))
 
     def rows_in_state(self, state: str) -> list[Row]:
         return [row for row in self.rows if row.state == state]

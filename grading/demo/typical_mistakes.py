@@ -3,6 +3,8 @@
 Every part below a line `# %%` replaces the cell with that grade id; all other cells are correct.
 """
 
+# mypy: ignore-errors
+
 # %% ioi_metric
 
 

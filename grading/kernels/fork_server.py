@@ -70,7 +70,7 @@ def handle_request(connection: socket.socket) -> None:
             raise PermissionError("the sandbox could not be entered")
         send_reply(connection, parent=os.getpid(), server=server)
         # Until the kernel server exits or the client closes its side.
-        select.select([connection, os.pidfd_open(server)], [], [])
+        select.select([connection.fileno(), os.pidfd_open(server)], [], [])
         bubblewrap.kill()  # and with it everything in the sandbox
         os.waitpid(server, 0)
     except Exception as error:
@@ -93,7 +93,7 @@ def receive_request(connection: socket.socket) -> tuple[dict, socket.socket]:
         return json.loads(begin + stream.readline()), socket.socket(fileno=server_socket)
 
 
-def send_reply(connection: socket.socket, **reply) -> None:
+def send_reply(connection: socket.socket, **reply: int | str) -> None:
     """Send one line of JSON."""
     connection.sendall(json.dumps(reply).encode() + b"\n")
 
@@ -113,6 +113,7 @@ def make_sandbox(command: list[str]) -> tuple[subprocess.Popen, dict[str, int]]:
         )
         os.close(writing)
         first = json.load(info)["child-pid"]
+    assert bubblewrap.stdin and bubblewrap.stdout
     # Only when `cat` echoes has bubblewrap finished.
     bubblewrap.stdin.write(b"\n")
     bubblewrap.stdin.flush()

@@ -41,8 +41,7 @@ class ForkServer:
 
     def stop(self) -> None:
         """Stop it; the kernel servers that it has forked keep running."""
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()  # closes its standard input, at which it exits
         self.folder.cleanup()
 
 

@@ -7,6 +7,8 @@ isolates. Python's own `os.setns` comes with 3.12.
 import ctypes
 import fcntl
 import os
+from collections.abc import Callable
+from typing import Any
 
 CLONE_NEWUSER = 0x10000000
 NS_GET_USERNS = 0xB701
@@ -77,7 +79,7 @@ def close_other_descriptors(kept: int) -> None:
         os.closerange(low, high)
 
 
-def call(function, *arguments) -> None:
+def call(function: Callable[..., int], *arguments: Any) -> None:
     """Call a function of the C library. Raises `OSError` if it fails."""
     if function(*arguments):
         number = ctypes.get_errno()
