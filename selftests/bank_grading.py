@@ -14,26 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
-from nbgrader.utils import is_grade
 
 from grading.demo import demo_class as demo
 from selftests.answer_bank import ANSWERS, RIGHT, exercise_of
 from tests.exercises import EXERCISE_SWEEPS, FUNCTIONS
 
 CELLS = sorted(ANSWERS.glob("cells/*.ipy"))
-NOTEBOOK_OF = {name: notebook for notebook in demo.GRADED for name in demo.right_answers(notebook) if name in FUNCTIONS}
-GRADE_IDS = [
-    cell.metadata.nbgrader.grade_id
-    for notebook in demo.GRADED
-    for cell in filter(is_grade, nbformat.read(demo.source(notebook), as_version=4).cells)
-]
-CHECK_OF = {
-    name: grade_id
-    for name in FUNCTIONS
-    for grade_id in GRADE_IDS
-    if grade_id in (f"check_{name}", f"check_{name}_bonus")
-}
-BONUS = {name for name, check in CHECK_OF.items() if check.endswith("_bonus")}
+NOTEBOOK_OF = {name: exercise.notebook for name, exercise in FUNCTIONS.items()}
+CHECK_OF = {name: exercise.check_cell for name, exercise in FUNCTIONS.items()}
+BONUS = {name for name, exercise in FUNCTIONS.items() if exercise.bonus}
 
 Submission = dict[str, Path]
 """Answers by exercise. In the same notebooks, an exercise without an answer gets the solution; a bonus exercise, whose

@@ -15,11 +15,11 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
 from grading.kernels import sandbox
+from tests.exercises import NOTEBOOKS
 
 REPOSITORY = Path(__file__).parents[2]
 COURSE = "activation_patching"
 ANSWERS = Path(__file__).parent
-GRADED = ("01_ioi_metric", "02_residual_stream", "03_attention_heads", "04_attention_patterns", "05_circuit")
 MADE_BY_DEMO = ".made_by_make_demo"
 
 CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
@@ -67,7 +67,7 @@ def make_course(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MADE_BY_DEMO).touch()
     (folder / "solutions" / COURSE).mkdir(parents=True)
-    for notebook in GRADED:
+    for notebook in NOTEBOOKS:
         shutil.copy(source(notebook), folder / "solutions" / COURSE)
     print("Generating the exercises from the solutions ...", flush=True)
     nbgrader(folder, "generate_assignment", "--create")
@@ -82,7 +82,7 @@ def hand_in(student: str, folder: Path) -> None:
     """Fill a student's answers into the exercises and save them as a submission."""
     submission = folder / "submitted" / student / COURSE
     submission.mkdir(parents=True)
-    for name in GRADED:
+    for name in NOTEBOOKS:
         notebook = nbformat.read(folder / "exercises" / COURSE / f"{name}.ipynb", as_version=4)
         answers = answers_of(student, name)
         for cell in filter(is_solution, notebook.cells):
@@ -154,9 +154,9 @@ def sums(cells: Cells, bonus: bool) -> tuple[float, float]:
 
 def print_table(points: dict[str, dict[str, Cells]]) -> None:
     """Print points by student and notebook; those after a plus sign are bonus points."""
-    rows = [["student", *GRADED, "total"]]
+    rows = [["student", *NOTEBOOKS, "total"]]
     for student, notebooks in points.items():
-        rows.append([student, *(describe(notebooks[name]) for name in GRADED), describe(in_all(notebooks))])
+        rows.append([student, *(describe(notebooks[name]) for name in NOTEBOOKS), describe(in_all(notebooks))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print()
     for row in rows:

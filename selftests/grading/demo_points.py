@@ -1,27 +1,10 @@
 """The points of the real course's checks, and the checks that each student of the demo passes."""
 
+from tests.exercises import EXERCISES, NOTEBOOKS
+
 POINTS = {
-    "01_ioi_metric": {"check_ioi_metric": 4},
-    "02_residual_stream": {
-        "check_patch_residual_component": 3,
-        "check_get_act_patch_resid_pre": 3,
-        "check_get_act_patch_block_every_bonus": 3,
-    },
-    "03_attention_heads": {"check_patch_head_vector": 3, "check_get_act_patch_attn_head_out_all_pos": 3},
-    "04_attention_patterns": {
-        "check_patch_attn_patterns_bonus": 3,
-        "check_get_act_patch_attn_head_all_pos_every_bonus": 3,
-        "check_run_from_layer_bonus": 1,
-        "check_get_act_patch_resid_pre_fast_bonus": 1,
-    },
-    "05_circuit": {
-        "check_my_circuit_duplicate_token": 1,
-        "check_my_circuit_induction": 1,
-        "check_my_circuit_s_inhibition": 2,
-        "check_my_circuit_name_mover": 2,
-        "check_my_circuit_negative_name_mover": 1,
-        "check_my_circuit_previous_token_bonus": 1,
-    },
+    notebook: {exercise.check_cell: exercise.points for exercise in EXERCISES if exercise.notebook == notebook}
+    for notebook in NOTEBOOKS
 }
 EVERY_CHECK = {name for cells in POINTS.values() for name in cells}
 PASSED = {
