@@ -4,7 +4,6 @@ import contextlib
 import functools
 import sys
 import threading
-import types
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from selftests.answer_bank import check_of
 from selftests.own_sweeps import HEAD_OUT, nothing, refusal, sweep_with
 from tests.checks import cases, guards, hooks, sweeps
 from tests.checks.cases import tiny_cases
+from utils import IOIData
 from utils.sweep_specs import SWEEPS
 from utils.sweeps import arithmetic
 
@@ -85,7 +85,8 @@ def test_a_permanent_hook_of_an_earlier_exercise_does_not_spoil_the_expected_num
     case = next(tiny_cases())
     clean_cache = case.model.run_with_cache(case.corrupted_tokens)[1]
     case.model.add_perma_hook("blocks.0.attn.hook_z", blots_out)
-    data = types.SimpleNamespace(clean_tokens=case.corrupted_tokens, corrupted_tokens=case.corrupted_tokens)
+    tokens = case.corrupted_tokens
+    data = IOIData([], [], tokens, tokens, answer_tokens=tokens[:, :2], positions={}, labels=[], str_tokens=[])
     monkeypatch.setattr(cases, "make_ioi_metric", lambda model, data: case.patching_metric)
     hooks, compared = [], []
     for name, function in {
@@ -298,14 +299,14 @@ def test_the_reference_is_refused_by_whatever_name_it_is_called(how, monkeypatch
 
 
 def is_stubbed() -> bool:
-    return any(function.__code__ is guards._record_and_raise.__code__ for function in guards._FORBIDDEN_FUNCTIONS)
+    return any(function.__code__ is guards._STUB for function in guards._FORBIDDEN_FUNCTIONS)
 
 
 FUNCTIONS = {
     "transformer_lens.patching": lambda: patching.layer_pos_patch_setter(torch.zeros(1), [0, 0], torch.zeros(1)),
     "utils.references": utils.references.cache_folder,
     "utils.sweeps": lambda: arithmetic.layer_norm(torch.zeros(1), None, 0.0),
-    "utils.sweeps (a method)": lambda: arithmetic.Block(None, 0),
+    "utils.sweeps (a method)": lambda: arithmetic.Block.mlp(None, torch.zeros(1, 1, 1)),
 }
 
 

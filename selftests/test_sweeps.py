@@ -215,7 +215,7 @@ def test_only_the_logits_of_tokens_read_are_computed(tiny_gpt2):
     assert set(computed) == {VOCABULARY, 2}  # all of them once, for the corrupted run
     assert_close(actual, slow("get_act_patch_attn_head_by_pos_every", case))
     with pytest.raises(sweeps.SweepError, match="tokens_read"):
-        fast("get_act_patch_resid_pre", case, tokens_read=[5, 6])
+        fast("get_act_patch_resid_pre", case, tokens_read=torch.tensor([5, 6]))
 
 
 def test_a_metric_that_is_no_number_is_refused(tiny_gpt2):
@@ -276,7 +276,8 @@ def test_a_model_with_a_hook_is_refused():
 def test_a_model_of_another_type_is_refused():
     case = make_case(native_model())
     assert_refused(replace(case, model=case.model.double()), "weights are of another type")
-    assert_refused(replace(case, model=torch.nn.Linear(2, 2)), "Linear is not a TransformerBridge")
+    with pytest.raises(sweeps.SweepError, match="Linear is not a TransformerBridge"):
+        arithmetic.refuse_other_models(torch.nn.Linear(2, 2))
 
 
 def test_a_cache_of_other_prompts_is_refused(tiny_gpt2):

@@ -74,7 +74,7 @@ def forbidden_calls() -> Iterator[set[str]]:
     originals = [(function, function.__code__) for function in _FORBIDDEN_FUNCTIONS]
     try:
         for function, _ in originals:
-            function.__code__ = _record_and_raise.__code__
+            function.__code__ = _STUB
         yield _forbidden_calls
     finally:
         for function, code in originals:
@@ -92,6 +92,9 @@ def _record_and_raise(*args, **kwargs):
 
     guards.record_forbidden_call(__name__)
     raise guards.ForbiddenCall
+
+
+_STUB = inspect.unwrap(_record_and_raise).__code__
 
 
 def _is_of(code: CodeType, module: ModuleType) -> bool:

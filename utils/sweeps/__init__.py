@@ -25,7 +25,7 @@ and `patched_runs.py` computes the patched runs layer by layer; the table of the
 `transformer_lens.patching` remains the reference.
 """
 
-from typing import Protocol
+from collections.abc import Callable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,7 +36,7 @@ from utils.sweep_specs import SWEEPS, SweepSpec
 from utils.sweeps.arithmetic import SweepError
 from utils.sweeps.patched_runs import DEFAULT_MEMORY, Metric, sweep
 
-__all__ = ["Metric", "Sweep", "SweepError", *SWEEPS]
+__all__ = ["Metric", "SweepError", *SWEEPS]
 
 DOC = """Patch {components} {where}: {axes}.
 
@@ -56,24 +56,7 @@ DOC = """Patch {components} {where}: {axes}.
     """
 
 
-class Sweep(Protocol):
-    """A function of this package."""
-
-    def __call__(
-        self,
-        model: TransformerBridge,
-        corrupted_tokens: Int[Tensor, "batch pos"],
-        clean_cache: ActivationCache,
-        patching_metric: Metric,
-        *,
-        tokens_read: Int[Tensor, "..."] | None = None,
-        all_positions: bool = False,
-        max_memory: int = DEFAULT_MEMORY,
-        progress: bool = True,
-    ) -> Float[Tensor, "..."]: ...
-
-
-def _make_sweep(spec: SweepSpec) -> Sweep:
+def _make_sweep(spec: SweepSpec) -> Callable[..., Float[Tensor, "..."]]:
     def sweep_function(
         model: TransformerBridge,
         corrupted_tokens: Int[Tensor, "batch pos"],

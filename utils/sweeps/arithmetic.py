@@ -215,7 +215,7 @@ def _attend_with_few_new_keys(
     return z
 
 
-def refuse_other_models(model: TransformerBridge) -> None:
+def refuse_other_models(model: object) -> None:
     """Raise `SweepError` for a model whose arithmetic is not that of `Block`, or which hooks change."""
     reason = _reason_to_refuse(model)
     if reason:
@@ -257,7 +257,7 @@ def _refusal(reason: str) -> SweepError:
     )
 
 
-def _reason_to_refuse(model: TransformerBridge) -> str:
+def _reason_to_refuse(model: object) -> str:
     """Return why the fast sweeps do not fit this model, as half a sentence; empty if they do."""
     if not isinstance(model, TransformerBridge):
         return f"a {type(model).__name__} is not a TransformerBridge"

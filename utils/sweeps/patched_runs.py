@@ -128,8 +128,8 @@ class _LayerByLayer:
         return residual.unflatten(0, (len(patches), -1))
 
     def _join(
-        self, residual: Float[Tensor, "row pos d_model"], block: Block, patches: list[Patch], wanted: slice
-    ) -> Float[Tensor, "more_rows pos d_model"]:
+        self, residual: Float[Tensor, "row _ d_model"], block: Block, patches: list[Patch], wanted: slice
+    ) -> Float[Tensor, "more_rows wanted_pos d_model"]:
         """Append the runs whose patch is at this layer and place."""
         joining = [new[:, :, wanted].flatten(0, 1) for new in patched_residuals(self.runs, block, patches)]
         return torch.cat(([residual] if len(residual) else []) + joining) if joining else residual
