@@ -15,7 +15,7 @@ STUDENT := $(VENV)/.workbook
 DEV := $(VENV)/.workbook-dev
 
 .PHONY: lab test test-slow test-all lint bench bench-grading hostile mutations bank release grade report demo preview \
-	screenshots model model-report verify-gpt2
+	screenshots model model-report verify-gpt2 clear-cache
 
 # JupyterLab's settings for a student lie in lab_settings/: no question about news, no side bar for making assignments.
 lab: $(STUDENT)
@@ -93,6 +93,10 @@ model-report: $(DEV)
 # Where gpt2-small's weights can be had: do its maps equal the published ones?
 verify-gpt2: $(DEV)
 	$(BIN)/python -m training.verify_gpt2 $(VERIFY_ARGS)
+
+# Delete the references that the checks have computed and cached on disk, and nothing else in that folder.
+clear-cache: $(STUDENT)
+	$(BIN)/python -c "from utils.references import *; [f.unlink() for f in cache_folder().glob('get_act_patch_*.safetensors')]"
 
 $(STUDENT): requirements.txt pyproject.toml
 	$(INSTALL)

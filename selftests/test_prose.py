@@ -1,4 +1,4 @@
-"""The notebooks and the README as texts: spelling, links, headings, words, times, and the direction of patching."""
+"""The notebooks and the documents as texts: spelling, links, headings, words, times, and the direction of patching."""
 
 import itertools
 import re
@@ -11,10 +11,15 @@ import nbformat
 import pytest
 from nbgrader.utils import is_grade
 
+import preview.picture
 from selftests import REPOSITORY
 from selftests.prose import markdown_cells, notebooks
 
-README = REPOSITORY / "README.md"
+# By the names that messages give them: README.md, docs/instructors.md and so on.
+DOCUMENTS = {
+    str(path.relative_to(REPOSITORY)): path
+    for path in [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+}
 EXERCISES = REPOSITORY / "exercises" / "activation_patching"
 SOLUTIONS = REPOSITORY / "solutions" / "activation_patching"
 
@@ -22,7 +27,7 @@ SOLUTIONS = REPOSITORY / "solutions" / "activation_patching"
 @pytest.fixture(scope="module")
 def texts() -> list[tuple[str, str]]:
     """All prose that a reader meets: where it stands, and its markdown."""
-    return [("README", README.read_text(encoding="utf-8")), *markdown_cells()]
+    return [*((name, path.read_text(encoding="utf-8")) for name, path in DOCUMENTS.items()), *markdown_cells()]
 
 
 # Spelling
@@ -36,7 +41,7 @@ def misspelt(*paths: Path) -> str:
 
 def test_spelling(texts, tmp_path: Path) -> None:
     for number, (where, text) in enumerate(texts):
-        (tmp_path / f"{number:03} {where.replace(', ', ' ')}.md").write_text(text, encoding="utf-8")
+        (tmp_path / f"{number:03} {re.sub('[,/]', '', where)}.md").write_text(text, encoding="utf-8")
     assert misspelt(tmp_path, REPOSITORY / "utils", REPOSITORY / "tests") == ""
 
 
@@ -75,10 +80,20 @@ def test_links_in_notebooks(folder: Path) -> None:
     assert [bad for where, text in markdown_cells() for bad in bad_links(where, text, folder)] == []
 
 
-def test_links_in_the_readme() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert bad_links("README", text, REPOSITORY) == []
-    assert LINK.search(text)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_in_documents(name: str) -> None:
+    path = DOCUMENTS[name]
+    assert bad_links(name, path.read_text(encoding="utf-8"), path.parent) == []
+
+
+def test_the_readme_links_to_every_other_document() -> None:
+    linked = {target for _, _, target in LINK.findall(DOCUMENTS["README.md"].read_text(encoding="utf-8"))}
+    assert set(DOCUMENTS) - linked == {"README.md"}
+
+
+def test_the_readme_is_short_and_its_picture_is_up_to_date() -> None:
+    assert len(DOCUMENTS["README.md"].read_text(encoding="utf-8").splitlines()) <= 90
+    assert preview.picture.FILE.read_text(encoding="utf-8") == preview.picture.picture()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +129,7 @@ def levels_of(text: str) -> list[int]:
 
 
 def test_headings_descend_one_level_at_a_time() -> None:
-    pages = {"README": README.read_text(encoding="utf-8")}
+    pages = {name: path.read_text(encoding="utf-8") for name, path in DOCUMENTS.items()}
     for name, notebook in notebooks().items():
         pages[name] = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert [name for name, text in pages.items() if bad_headings(levels_of(text))] == []
@@ -325,11 +340,26 @@ def test_a_notebook_states_the_minutes_of_its_exercises_and_of_its_text(name: st
     assert slowest * reading <= words <= fastest * reading
 
 
+def points(notebook: nbformat.NotebookNode) -> tuple[int, int]:
+    """The points of its check cells, without the bonus, and of the bonus."""
+    cells = [cell for cell in notebook.cells if is_grade(cell)]
+    bonus = sum(cell.metadata.nbgrader.points for cell in cells if cell.metadata.nbgrader.grade_id.endswith("_bonus"))
+    return sum(cell.metadata.nbgrader.points for cell in cells) - bonus, bonus
+
+
+def test_the_readme_states_the_points_of_each_notebook() -> None:
+    readme = DOCUMENTS["README.md"].read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[[^|]*/(\w+)\.ipynb\) \| [^|]* \| ([^|]*) ?\|$", readme, re.M))
+    expected = {}
+    for name, notebook in notebooks().items():
+        required, bonus = points(notebook)
+        expected[name] = ", ".join([str(required)] * (required > 0) + [f"bonus {bonus}"] * (bonus > 0))
+    assert {name: stated.strip() for name, stated in rows.items()} == expected
+
+
 @pytest.mark.parametrize("name", notebooks())
 def test_a_notebook_states_its_points(name: str) -> None:
-    cells = [cell for cell in notebooks()[name].cells if is_grade(cell)]
-    bonus = sum(cell.metadata.nbgrader.points for cell in cells if cell.metadata.nbgrader.grade_id.endswith("_bonus"))
-    required = sum(cell.metadata.nbgrader.points for cell in cells) - bonus
+    required, bonus = points(notebooks()[name])
     stated = READING.search(notebooks()[name].cells[0].source)[4] or ""
     numbers = [f"{required} points" if required else "", f"{bonus} bonus point{'s' * (bonus > 1)}" if bonus else ""]
     assert stated == " and ".join(number for number in numbers if number)
