@@ -80,7 +80,7 @@ preview: $(DEV)
 
 # A picture of all that the browser tests look at, in screenshots/: JupyterLab and, light and dark, the preview.
 screenshots: $(DEV)
-	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest selftests/test_browser.py selftests/test_preview.py
+	SCREENSHOTS=screenshots OMP_NUM_THREADS=1 $(BIN)/pytest selftests/test_browser.py selftests/test_first_start.py selftests/test_preview.py
 
 # Train ioi-mini again, into $(MODEL_OUT), in about 20 minutes. report --write-card then puts its figures into the card.
 MODEL_OUT ?= utils/ioi_mini/model

@@ -16,7 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import utils
 from selftests import REPOSITORY
+from selftests.browsing import make_command
 from tests.checks.notebooks import find_notebooks
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -184,3 +186,14 @@ def test_what_the_wheel_installs_works_in_any_folder(wheel: Path, tmp_path: Path
         text=True,
     )
     assert run.stdout.splitlines()[-1:] == ["installed"], run.stderr
+
+
+@pytest.mark.slow
+def test_clearing_the_cache_deletes_only_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IOI_CACHE", str(tmp_path))
+    model = utils.load_model("ioi-mini")
+    utils.reference_sweep("get_act_patch_resid_pre", model, utils.load_ioi(model))
+    assert list(tmp_path.iterdir())
+    (tmp_path / "mine.safetensors").touch()
+    subprocess.run(make_command("clear-cache"), cwd=tmp_path, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]

@@ -1,5 +1,6 @@
 """The notebooks and the documents as texts: spelling, links, headings, words, times, and the direction of patching."""
 
+import importlib.util
 import itertools
 import re
 import subprocess
@@ -84,6 +85,21 @@ def test_links_in_notebooks(folder: Path) -> None:
 def test_links_in_documents(name: str) -> None:
     path = DOCUMENTS[name]
     assert bad_links(name, path.read_text(encoding="utf-8"), path.parent) == []
+
+
+def commands(text: str, pattern: str) -> set[str]:
+    """What a pattern finds in a text's code, inline and in blocks."""
+    code = re.findall(r"^```.*?^```|`[^`\n]*`", text, flags=re.DOTALL | re.MULTILINE)
+    return {found for piece in code for found in re.findall(pattern, piece)}
+
+
+def test_commands_in_documents_exist() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS.values())
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert targets - commands(text, r"\bmake ([a-z0-9-]+)") <= {"mutations"}
+    assert commands(text, r"\bmake ([a-z0-9-]+)") - targets == set()
+    modules = commands(text, r"\bpython -m ([\w.]+)") - {"pip", "venv"}
+    assert modules and [module for module in modules if importlib.util.find_spec(module) is None] == []
 
 
 def test_the_readme_links_to_every_other_document() -> None:
