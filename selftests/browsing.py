@@ -71,7 +71,11 @@ def make_command(*arguments: str) -> list[str]:
 
 
 def make(folder: Path, target: str, seconds: float = 120) -> subprocess.CompletedProcess:
-    return subprocess.run(make_command(target), cwd=folder, capture_output=True, text=True, timeout=seconds)
+    """Make a target in a folder away from the repository, whose packages are found though not all are installed."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        make_command(target), cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds
+    )
 
 
 def wait(browser: webdriver.Chrome, until: Callable, what: str, seconds: float = 60):
