@@ -49,7 +49,7 @@ c.Execute.extra_arguments = [
 # `make grade` executes this before it forks kernels: they share the imports, each starts with a fresh preloaded model,
 # and the slow first figure of a process has been drawn.
 c.ClassGrading.preload = (
-    f"{begin}; import utils, utils.models, plotly.io; utils.models.make_model_ready(); utils.plots.heat_map([[0.0]]); "
+    f"{begin}; import utils, utils.models, plotly.io; utils.models.preload_model(); utils.plots.heat_map([[0.0]]); "
     "plotly.io.renderers"
 )
 

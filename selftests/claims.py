@@ -1,10 +1,10 @@
-"""What the notebooks say about heads, layers and positions, as data.
+"""The notebooks' claims about heads, layers and positions, as data.
 
-In a notebook a claim's tag stands behind the sentence that makes it, in a comment that no reader sees:
+In a notebook a claim's tag follows the sentence that makes the claim, in a comment that is not displayed:
 
     Head 9.9 writes most for the answer. <!-- claim: 9.9-writes-most -->
 
-Each claim is tested on gpt2-small's published numbers, where there are such, and on ioi-mini.
+Each claim is tested on ioi-mini and, where there are published numbers, on those of gpt2-small.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ CLAIMS = [
 
 @dataclass(frozen=True)
 class PositionClaim:
-    """Heads act at one position: patched there alone, each has at least the share `least` of its whole effect."""
+    """Heads act at one position: patched only there, each has at least the share `least` of its whole effect."""
 
     tag: str
     heads: tuple[Head, ...]
@@ -119,13 +119,13 @@ class AttentionClaim:
     """Heads give more than `least` of their attention at one position to another, on average over the prompts.
 
     The runs are clean and corrupted; the positions are those of the clean prompt, so that the corrupted prompt's
-    right answer stands at S1. No attention patterns were published, so that these claims are tested on ioi-mini alone.
+    correct answer is at S1. No attention patterns were published, so these claims are tested on ioi-mini only.
     """
 
     tag: str
     heads: tuple[Head, ...]
-    looks_from: str
-    looks_at: str
+    attends_from: str
+    attends_to: str
     runs: tuple[str, ...] = ("clean",)
     least: float = 0.5
 
@@ -135,15 +135,15 @@ class AttentionClaim:
 
 
 ATTENTION_CLAIMS = [
-    AttentionClaim("3.0-looks-at-the-duplicate", ((3, 0),), "S2", "S1"),
-    AttentionClaim("induction-looks-after-the-duplicate", ((5, 5), (6, 9)), "S2", "S1+1"),
-    AttentionClaim("middle-heads-look-at-S2-in-both-runs", MIDDLE_HEADS, "END", "S2", ("clean", "corrupted")),
-    AttentionClaim("9.9-looks-at-IO", ((9, 9),), "END", "IO"),
-    AttentionClaim("9.9-looks-at-the-other-name-when-corrupted", ((9, 9),), "END", "S1", ("corrupted",)),
-    AttentionClaim("9.6-looks-at-IO", ((9, 6),), "END", "IO"),
-    AttentionClaim("10.0-looks-at-IO", ((10, 0),), "END", "IO"),
-    AttentionClaim("negative-heads-look-at-IO", NEGATIVE_HEADS, "END", "IO"),
-    AttentionClaim("backups-look-at-IO", BACKUP_HEADS, "END", "IO", least=0.2),
+    AttentionClaim("3.0-attends-to-the-duplicate", ((3, 0),), "S2", "S1"),
+    AttentionClaim("induction-attends-after-the-duplicate", ((5, 5), (6, 9)), "S2", "S1+1"),
+    AttentionClaim("middle-heads-attend-to-S2-in-both-runs", MIDDLE_HEADS, "END", "S2", ("clean", "corrupted")),
+    AttentionClaim("9.9-attends-to-IO", ((9, 9),), "END", "IO"),
+    AttentionClaim("9.9-attends-to-the-other-name-when-corrupted", ((9, 9),), "END", "S1", ("corrupted",)),
+    AttentionClaim("9.6-attends-to-IO", ((9, 6),), "END", "IO"),
+    AttentionClaim("10.0-attends-to-IO", ((10, 0),), "END", "IO"),
+    AttentionClaim("negative-heads-attend-to-IO", NEGATIVE_HEADS, "END", "IO"),
+    AttentionClaim("backups-attend-to-IO", BACKUP_HEADS, "END", "IO", least=0.2),
     AttentionClaim("previous-token-heads", ((2, 2), (4, 11)), "S1+1", "S1"),
 ]
 
@@ -179,7 +179,7 @@ DIRECT_CLAIMS = [
 
 @dataclass(frozen=True)
 class PaperClaim:
-    """The paper counts these heads in this class, for gpt2-small."""
+    """The paper assigns these heads to this class, for gpt2-small."""
 
     tag: str
     class_name: str
@@ -203,7 +203,7 @@ PAPER_CLAIMS = [
 
 @dataclass(frozen=True)
 class OwnClaim:
-    """A claim of another form, with a test of its own in `test_claims.py`."""
+    """A claim of another form, which has its own test in `test_claims.py`."""
 
     tag: str
     test: str

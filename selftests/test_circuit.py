@@ -1,4 +1,4 @@
-"""The circuit as data: the evidence for it, and the check of `my_circuit` tried on right and wrong circuits."""
+"""The circuit as data: the evidence for it, and the check of `my_circuit` on right and wrong circuits."""
 
 import dataclasses
 import re
@@ -62,7 +62,7 @@ WRONG = {
     "an s-inhibition head as a name mover": (
         PUBLISHED | {"name mover": [(9, 9), (9, 6), (7, 3)]},
         "name mover",
-        "7.3 is listed as a name mover, but at END it looks at S2 (0.",
+        "7.3 is listed as a name mover, but at END it attends to S2 (0.",
     ),
     "a negative name mover as a name mover": (
         PUBLISHED | {"name mover": [(9, 9), (9, 6), (10, 7)]},
@@ -77,14 +77,14 @@ WRONG = {
     "a duplicate-token head as an induction head": (
         PUBLISHED | {"induction": [(5, 5), (6, 9), (3, 0)]},
         "induction",
-        "3.0 is listed as an induction head, but at S2 it looks at S1 (0.",
+        "3.0 is listed as an induction head, but at S2 it attends to S1 (0.",
     ),
     "an induction head as a duplicate-token head": (
         PUBLISHED | {"duplicate token": [(3, 0), (5, 5)]},
         "duplicate token",
-        "at S2 it looks at S1+1 (0.",
+        "at S2 it attends to S1+1 (0.",
     ),
-    "a head that looks at S2 and moves nothing": (
+    "a head that attends to S2 and has no effect": (
         PUBLISHED | {"s-inhibition": [*PUBLISHED["s-inhibition"], (7, 10)]},
         "s-inhibition",
         "7.10 is listed as an s-inhibition head, but patching its values moves the metric by ",
@@ -107,32 +107,40 @@ WRONG = {
     "a list": ([(9, 9)], None, "A circuit is a dictionary"),
     "a function": (len, None, "A circuit is a dictionary"),
     "an unknown class": ({"mover": [(9, 9)]}, None, "There is no class 'mover': the classes are duplicate token"),
-    "a class that is no text": ({9: [(9, 9)]}, None, "There is no class 9"),
-    "None as heads": ({"induction": None}, None, '"induction" has None where a list of heads should be'),
-    "text as heads": ({"induction": "9.9"}, None, "\"induction\" has '9.9' where a list of heads"),
-    "text as a head": ({"induction": ["9.9"]}, None, "'9.9' under \"induction\" is no head: write layer and head as"),
-    "one pair without its list": ({"induction": (5, 5)}, None, "where a list of pairs should be"),
-    "whole numbers as heads": ({"induction": [65, 69]}, None, "where a list of pairs should be"),
-    "a fraction as a head": ({"induction": [5.5]}, None, '5.5 under "induction" is no head'),
-    "fractions in a head": ({"induction": [(5.0, 5.0)]}, None, '(5.0, 5.0) under "induction" is no head'),
-    "three numbers": ({"induction": [(5, 5, 5)]}, None, '(5, 5, 5) under "induction" is no head'),
-    "a set as a head": ({"induction": [{5, 6}]}, None, 'under "induction" is no head'),
-    "None as a head": ({"induction": [None]}, None, 'None under "induction" is no head'),
+    "a class that is not text": ({9: [(9, 9)]}, None, "There is no class 9"),
+    "None as heads": (
+        {"induction": None},
+        None,
+        '"induction" must be a list of (layer, head) pairs, not None: write for example',
+    ),
+    "text as heads": ({"induction": "9.9"}, None, "\"induction\" must be a list of (layer, head) pairs, not '9.9'"),
+    "text as a head": (
+        {"induction": ["9.9"]},
+        None,
+        "'9.9' under \"induction\" is not a head: write layer and head as",
+    ),
+    "one pair without its list": ({"induction": (5, 5)}, None, "must be a list of (layer, head) pairs, not "),
+    "whole numbers as heads": ({"induction": [65, 69]}, None, "must be a list of (layer, head) pairs, not "),
+    "a fraction as a head": ({"induction": [5.5]}, None, '5.5 under "induction" is not a head'),
+    "fractions in a head": ({"induction": [(5.0, 5.0)]}, None, '(5.0, 5.0) under "induction" is not a head'),
+    "three numbers": ({"induction": [(5, 5, 5)]}, None, '(5, 5, 5) under "induction" is not a head'),
+    "a set as a head": ({"induction": [{5, 6}]}, None, 'under "induction" is not a head'),
+    "None as a head": ({"induction": [None]}, None, 'None under "induction" is not a head'),
     "a head that does not exist": ({"induction": [(5, 12)]}, None, "heads from 0 to 11"),
     "a layer that does not exist": ({"induction": [(12, 5)]}, None, "layers go from 0 to 11"),
-    "counted from the end": ({"induction": [(-1, 5)]}, None, '(-1, 5) under "induction" is no head of this model'),
+    "counted from the end": ({"induction": [(-1, 5)]}, None, '(-1, 5) under "induction" is not a head of this model'),
 }
 
 
 class Broken(dict):
-    """A dictionary that raises when it is read."""
+    """A dictionary that raises an error when it is read."""
 
     def __iter__(self):
         raise ZeroDivisionError
 
 
 class Nameless:
-    """An object without a text of its own."""
+    """An object whose `repr` raises an error."""
 
     def __repr__(self):
         raise ZeroDivisionError
@@ -150,7 +158,7 @@ def evidence(ioi_mini) -> Evidence:
 
 
 @pytest.fixture
-def measured_once(evidence, monkeypatch):
+def measured_evidence(evidence, monkeypatch):
     monkeypatch.setattr(test_05_circuit, "measure_evidence", lambda *_: evidence)
 
 
@@ -161,7 +169,7 @@ def failure(circuit: object, head_class: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("circuit", RIGHT.values(), ids=RIGHT)
-def test_right_circuit_passes(circuit, measured_once, capsys):
+def test_right_circuit_passes(circuit, measured_evidence, capsys):
     assert tests.test_my_circuit(circuit) is None
     for name in (*GRADED, *BONUS):
         assert tests.test_my_circuit(circuit, name) is None
@@ -172,7 +180,9 @@ def test_right_circuit_passes(circuit, measured_once, capsys):
 
 
 @pytest.mark.parametrize(("circuit", "head_class", "words"), WRONG.values(), ids=WRONG)
-def test_wrong_circuit_fails_with_a_message_that_names_the_trouble(circuit, head_class, words, measured_once, capsys):
+def test_wrong_circuit_fails_with_a_message_that_names_the_problem(
+    circuit, head_class, words, measured_evidence, capsys
+):
     message = failure(circuit, head_class)
     assert words in message
     assert len(message.splitlines()) <= 8
@@ -182,17 +192,17 @@ def test_wrong_circuit_fails_with_a_message_that_names_the_trouble(circuit, head
 
 @pytest.mark.parametrize("circuit", [STUB, {}, {name: () for name in HEAD_CLASSES}])
 @pytest.mark.parametrize("head_class", [None, *GRADED])
-def test_a_stub_is_not_implemented_yet(circuit, head_class, measured_once):
+def test_a_stub_is_not_implemented_yet(circuit, head_class, measured_evidence):
     with pytest.raises(NotImplementedYet, match="my_circuit is not implemented yet"):
         tests.test_my_circuit(circuit, head_class)
 
 
-def test_all_heads_fail_in_each_class(measured_once):
+def test_all_heads_fail_in_each_class(measured_evidence):
     for name in (*GRADED, *BONUS):
         assert "more heads in it do not fit" in failure(dict.fromkeys(HEAD_CLASSES, ALL_HEADS), name)
 
 
-def test_each_class_has_its_own_verdict(measured_once):
+def test_each_class_has_its_own_verdict(measured_evidence):
     circuit = PUBLISHED | {"name mover": [(7, 3)], "induction": []}
     for name in (*GRADED, *BONUS):
         if name in ("name mover", "induction"):
@@ -203,7 +213,7 @@ def test_each_class_has_its_own_verdict(measured_once):
 
 
 @pytest.mark.parametrize("name", MAIN_HEADS)
-def test_a_missing_head_is_not_named(name, measured_once):
+def test_a_missing_head_is_not_named(name, measured_evidence):
     for missing in MAIN_HEADS[name]:
         message = failure(MAIN_HEADS | {name: [head for head in MAIN_HEADS[name] if head != missing]}, name)
         assert "1 important head is missing" in message
@@ -211,21 +221,21 @@ def test_a_missing_head_is_not_named(name, measured_once):
 
 
 @pytest.mark.parametrize("circuit", [Broken(a=1), {"induction": [Nameless()]}, Nameless(), {Nameless(): []}])
-def test_an_odd_object_is_refused_like_any_other(circuit, measured_once):
+def test_an_object_that_raises_when_read_fails_the_check(circuit, measured_evidence):
     assert failure(circuit).startswith("my_circuit ")
 
 
 @pytest.mark.parametrize("name", MAIN_HEADS)
 def test_main_heads_of_ioi_mini(name, evidence):
-    """With room on either side, so that ioi-mini trained again moves no head across a threshold."""
+    """With a margin, so that training ioi-mini again moves no head across a threshold."""
     head_class = HEAD_CLASSES[name]
     effect, main = evidence.effect(head_class), MAIN_HEADS[name]
     assert evidence.main_heads(head_class) == set(main)
-    assert min(effect[head].item() for head in main) > 1.1 * head_class.main
+    assert min(effect[head].item() for head in main) > 1.1 * head_class.main_effect
 
 
-def test_the_check_follows_the_model_and_not_the_paper(evidence, monkeypatch):
-    """A model whose heads stand one place further, its layers as they are."""
+def test_on_another_model_its_own_evidence_decides(evidence, monkeypatch):
+    """A model whose heads are shifted by one within each layer."""
 
     def moved(tensor):
         return tensor.roll(1, dims=-1)
@@ -266,11 +276,11 @@ def test_on_gpt2_small_a_head_that_is_not_published_is_never_missing(evidence, m
 def test_classes_and_positions_are_those_of_the_published_file():
     assert set(HEAD_CLASSES) == set(published_results()["circuit"]) == set(published_results()["circuit_acts_at"])
     assert {head_class.acts_at for head_class in HEAD_CLASSES.values()} <= set(POSITIONS)
-    assert {head_class.looks_at for head_class in HEAD_CLASSES.values()} <= set(POSITIONS)
+    assert {head_class.attends_to for head_class in HEAD_CLASSES.values()} <= set(POSITIONS)
     assert {head_class.feeds for head_class in HEAD_CLASSES.values()} - {""} <= set(HEAD_CLASSES)
 
 
-def test_evidence_is_measured_where_it_says(ioi_mini, evidence):
+def test_evidence_has_the_attention_between_named_positions(ioi_mini, evidence):
     model, data = ioi_mini
     _, cache = model.run_with_cache(data.clean_tokens)
     by_prompt = [
@@ -278,12 +288,12 @@ def test_evidence_is_measured_where_it_says(ioi_mini, evidence):
         for prompt in range(len(data.prompts))
     ]
     assert evidence.attention["END", "IO"][9, 9].item() == pytest.approx(sum(by_prompt) / len(by_prompt), abs=1e-6)
-    assert evidence.attention["S1", "S2"].abs().max() == 0  # a causal model does not look ahead
+    assert evidence.attention["S1", "S2"].abs().max() == 0  # a causal model does not attend to later positions
     assert evidence.logit_diff == pytest.approx(3.55, abs=0.2)
 
 
-def test_attribution_of_heads_is_their_part_of_the_logit_difference(ioi_mini, evidence):
-    """What heads, MLPs and embeddings write adds up to the logit difference, but for the unembedding's bias."""
+def test_head_attribution_sums_to_the_logit_difference_of_all_attention_layers(ioi_mini, evidence):
+    """The sum over heads equals the contribution of all attention layers, without their biases."""
     model, data = ioi_mini
     _, cache = model.run_with_cache(data.clean_tokens)
     correct, incorrect = model.W_U.T[data.answer_tokens].unbind(1)
@@ -296,7 +306,7 @@ def test_attribution_of_heads_is_their_part_of_the_logit_difference(ioi_mini, ev
 
 def test_evidence_table_has_a_row_for_each_head(evidence):
     rows = evidence_table(evidence, PUBLISHED).splitlines()
-    assert rows[0].split() == ["class", "head", "looks", *HEAD_COMPONENTS, "direct"]
+    assert rows[0].split() == ["class", "head", "attention", *HEAD_COMPONENTS, "direct"]
     assert len(rows) == 1 + sum(map(len, PUBLISHED.values()))
     (row,) = [row for row in rows if row.startswith("name mover") and " 9.9 " in row]
     shown = [f"{value:.2f}" for value in (evidence.attention["END", "IO"][9, 9], evidence.attribution[9, 9])]
@@ -304,12 +314,12 @@ def test_evidence_table_has_a_row_for_each_head(evidence):
     assert len({len(row) for row in rows}) == 1
 
 
-def test_a_circuit_is_read_in_the_order_of_the_classes():
+def test_read_circuit_orders_classes_and_removes_duplicates():
     read = read_circuit({"name mover": {(9, 9), (9, 6)}, "induction": [[5, 5], (5, 5)]})
     assert list(read.items()) == [("induction", [(5, 5)]), ("name mover", [(9, 6), (9, 9)])]
 
 
-def test_a_circuit_is_measured_by_the_models_own_size():
+def test_layers_and_heads_must_exist_in_the_model():
     assert read_circuit({"induction": [(23, 15)]}, n_layers=24, n_heads=16) == {"induction": [(23, 15)]}
     with pytest.raises(CircuitError, match="layers go from 0 to 1 and heads from 0 to 3"):
         read_circuit({"induction": [(2, 0)]}, n_layers=2, n_heads=4)

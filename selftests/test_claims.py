@@ -1,4 +1,4 @@
-"""What the notebooks say about heads, layers and positions holds on the published numbers and on ioi-mini."""
+"""The notebooks' claims about heads, layers and positions hold on the published numbers and on ioi-mini."""
 
 import re
 
@@ -100,7 +100,7 @@ def test_attention_claim_holds_on_ioi_mini(claim: AttentionClaim, ioi_mini, ioi_
     for run in claim.runs:
         for layer, head in claim.heads:
             pattern = ioi_mini_caches[run]["pattern", layer][:, head]
-            attention = pattern[prompts, data.positions[claim.looks_from], data.positions[claim.looks_at]]
+            attention = pattern[prompts, data.positions[claim.attends_from], data.positions[claim.attends_to]]
             assert attention.mean() > claim.least, f"{layer}.{head}, {run}"
 
 
@@ -127,7 +127,7 @@ def test_position_claim_holds_on_ioi_mini(claim: PositionClaim, ioi_mini, ioi_mi
 
 
 @pytest.mark.parametrize("claim", PAPER_CLAIMS, ids=lambda claim: claim.tag)
-def test_the_paper_counts_these_heads_in_this_class(claim: PaperClaim) -> None:
+def test_the_paper_assigns_these_heads_to_this_class(claim: PaperClaim) -> None:
     assert set(claim.heads) <= set(published_circuit()[claim.class_name])
 
 
@@ -191,7 +191,7 @@ def test_noising_is_one_minus_denoising(place: tuple[int, int], ioi_mini, ioi_mi
 
 
 def test_averaging_mlp_0_hurts_prediction_most(ioi_mini) -> None:
-    """Of every next token, not of names alone. No losses were published, so that this is tested on ioi-mini alone."""
+    """For every next token, not only for names. No losses were published, so this is tested on ioi-mini only."""
     model, data = ioi_mini
 
     def loss(logits: Tensor) -> float:
@@ -233,21 +233,21 @@ def test_tags_are_unique() -> None:
     assert sorted(set(tags)) == sorted(tags)
 
 
-def test_claims_with_a_test_of_their_own_have_it() -> None:
+def test_every_own_claim_has_its_test() -> None:
     assert [claim.tag for claim in OWN_CLAIMS if claim.test not in globals()] == []
 
 
-def test_every_claim_in_the_notebooks_is_on_the_list_and_every_claim_of_the_list_is_made() -> None:
+def test_tags_in_the_notebooks_are_exactly_those_of_the_claims() -> None:
     made = {tag for block in all_blocks() for tag in block.tags}
     assert made == {claim.tag for claim in ALL_CLAIMS}
 
 
-def test_every_head_and_layer_named_in_the_notebooks_is_in_a_claim_made_there() -> None:
+def test_every_head_and_layer_named_in_the_notebooks_has_a_tagged_claim() -> None:
     assert [complaint for block in all_blocks() for complaint in untagged(block)] == []
 
 
 def untagged(block: Block) -> list[str]:
-    """The heads and layers that a block names and that none of its tags is about."""
+    """The heads and layers that a block names and that are in none of its tagged claims."""
     claims = [claim for claim in ALL_CLAIMS if claim.tag in block.tags]
     heads = block.heads - {head for claim in claims for head in claim.heads}
     layers = block.layers - {layer for claim in claims for layer in claim.layers}

@@ -1,4 +1,4 @@
-"""Diagrams: well-formed, told in words too, complete, and readable on light and on dark pages."""
+"""Diagrams: well-formed, described in words too, complete, and readable on light and on dark pages."""
 
 import os
 import re
@@ -28,7 +28,7 @@ DIAGRAMS = {
 }
 PAGES = {"light": ("rgb(255, 255, 255)", "rgb(0, 0, 0)"), "dark": ("rgb(17, 17, 17)", "rgb(224, 224, 224)")}
 needs_browser = pytest.mark.skipif(
-    not (browsing.CHROMIUM and browsing.CHROMEDRIVER), reason="DIAGRAMS NOT LOOKED AT: no Chromium"
+    not (browsing.CHROMIUM and browsing.CHROMEDRIVER), reason="DIAGRAMS NOT TESTED IN A BROWSER: no Chromium"
 )
 
 
@@ -52,13 +52,13 @@ def head_boxes(diagram: Diagram) -> dict[str, list[tuple[float, float, float, fl
 
 
 def position_lines(diagram: Diagram) -> dict[str, float]:
-    """Where the names of the positions stand."""
+    """The x coordinate of each position's name."""
     return {text.text: float(text.get("x")) for text in parse(diagram).iter(f"{SVG}text") if text.text in POSITIONS}
 
 
 @pytest.mark.parametrize("diagram", DIAGRAMS.values(), ids=DIAGRAMS)
 class TestEveryDiagram:
-    def test_is_svg_with_a_text_for_those_who_do_not_see_it(self, diagram: Diagram):
+    def test_is_svg_with_a_description_for_screen_readers(self, diagram: Diagram):
         root = parse(diagram)
         assert root.tag == f"{SVG}svg"
         assert root.get("role") == "img"
@@ -66,7 +66,7 @@ class TestEveryDiagram:
         assert root.get("aria-label") == f"{title}. {description}" == repr(diagram)
         assert len(description) > 20
 
-    def test_is_displayed_inline_and_needs_nothing_from_elsewhere(self, diagram: Diagram):
+    def test_is_displayed_inline_without_external_resources(self, diagram: Diagram):
         assert diagram.svg in diagram._repr_html_()
         assert re.findall(r"https?://[^\"]+", diagram.svg) == ["http://www.w3.org/2000/svg"]
         assert not re.search(r"href|url\(|<style|<script|<image| id=", diagram.svg)
@@ -82,14 +82,14 @@ class TestEveryDiagram:
     def test_writes_in_the_colour_of_the_page(self, diagram: Diagram):
         assert {text.get("fill") for text in parse(diagram).iter(f"{SVG}text")} == {TEXT}
 
-    def test_has_colours_that_stand_out_on_white_and_on_dark(self, diagram: Diagram):
-        """By a contrast of 3 to 1, as the W3C's guidelines ask of graphics."""
+    def test_has_colours_with_enough_contrast_on_white_and_on_dark(self, diagram: Diagram):
+        """The W3C's guidelines ask for a contrast of 3 to 1 for graphics."""
         found = {part.get(name) for part in parse(diagram).iter() for name in ("fill", "stroke")} - {None, TEXT}
         for colour in found:
             for page in ("#ffffff", "#111111"):
                 assert contrast(colour, page) >= 2.9, (colour, page)
 
-    def test_stays_inside_its_frame(self, diagram: Diagram):
+    def test_stays_inside_its_view_box(self, diagram: Diagram):
         root = parse(diagram)
         _, _, width, height = map(float, root.get("viewBox").split())
         names = {
@@ -137,12 +137,12 @@ def circles(diagram: Diagram) -> list[tuple[float, float, str, str | None, float
     ]
 
 
-def test_a_plain_forward_pass_is_of_one_kind():
+def test_all_nodes_of_a_plain_forward_pass_look_the_same():
     assert len(circles(DIAGRAMS["forward pass"])) == 12
     assert len({node[2:] for node in circles(DIAGRAMS["forward pass"])}) == 1
 
 
-def test_a_patch_makes_neither_clean_nor_corrupted_what_is_downstream_of_it():
+def test_nodes_downstream_of_a_patch_are_neither_clean_nor_corrupted():
     nodes = circles(DIAGRAMS["patched pass"])[12:24]  # after the 12 of the clean run
     (patched,) = [node for node in nodes if node[4] > 0.5]
     mixed = {node[:2] for node in nodes if node[3] == DASHED}
@@ -154,14 +154,14 @@ def test_a_patch_makes_neither_clean_nor_corrupted_what_is_downstream_of_it():
         assert word in texts(DIAGRAMS["patched pass"])
 
 
-def test_the_block_names_everything_that_can_be_patched():
+def test_the_block_names_every_component_that_can_be_patched():
     written = " ".join(texts(DIAGRAMS["block"]))
     for name in ("resid_pre", "attn_out", "mlp_out", "z", "q, k, v, pattern", "at one position", "at all positions"):
         assert name in written
 
 
 @pytest.mark.parametrize("circuit", [SIMPLE, published_circuit(), {"induction": [(5, 5)]}])
-def test_every_head_stands_once_at_its_layer_and_right_of_its_position(circuit):
+def test_every_head_is_drawn_once_at_its_layer_and_right_of_its_position(circuit):
     diagram = circuit_diagram(circuit)
     boxes, lines = head_boxes(diagram), position_lines(diagram)
     expected = {f"{layer}.{head}": name for name, heads in circuit.items() for layer, head in heads}
@@ -176,7 +176,7 @@ def test_every_head_stands_once_at_its_layer_and_right_of_its_position(circuit):
         assert acts_at == "END" or right < lines[order[order.index(acts_at) + 1]]
 
 
-def test_positions_stand_along_the_bottom_in_order_and_layers_upwards():
+def test_positions_run_from_left_to_right_and_layers_upwards():
     diagram = DIAGRAMS["full circuit"]
     assert list(position_lines(diagram)) == list(POSITIONS)
     assert sorted(position_lines(diagram).values()) == list(position_lines(diagram).values())
@@ -185,7 +185,7 @@ def test_positions_stand_along_the_bottom_in_order_and_layers_upwards():
     assert sorted(heights, reverse=True) == heights
 
 
-def test_heads_do_not_lie_upon_each_other():
+def test_heads_do_not_overlap():
     boxes = [place for places in head_boxes(DIAGRAMS["full circuit"]).values() for place in places]
     assert len(boxes) == 26
     for one, other in combinations(boxes, 2):
@@ -194,27 +194,27 @@ def test_heads_do_not_lie_upon_each_other():
 
 
 @pytest.mark.parametrize("name", HEAD_CLASSES)
-def test_arrows_lead_from_where_a_class_looks_to_where_it_acts(name):
+def test_arrows_lead_from_the_position_attended_to_to_the_position_of_the_head(name):
     diagram = circuit_diagram({name: [(5, 5), (5, 6), (8, 1)]})
     lines = position_lines(diagram)
     arrows = [line for line in parse(diagram).iter(f"{SVG}line") if line.get("stroke") == COLOURS[name]]
     assert len(arrows) == 2  # one for each layer
     for arrow in arrows:
-        assert float(arrow.get("x1")) == lines[HEAD_CLASSES[name].looks_at]
+        assert float(arrow.get("x1")) == lines[HEAD_CLASSES[name].attends_to]
         assert lines[HEAD_CLASSES[name].acts_at] < float(arrow.get("x2")) < head_boxes(diagram)["5.5"][0][0]
 
 
 @pytest.mark.parametrize("name", HEAD_CLASSES)
-def test_the_legend_and_the_words_say_what_a_class_does(name):
+def test_the_legend_and_the_description_say_what_a_class_does(name):
     diagram = circuit_diagram({name: [(5, 5)]})
     head_class = HEAD_CLASSES[name]
     assert name in texts(diagram)
-    role = f"at {head_class.acts_at}, look at {head_class.looks_at} and write: {head_class.moves}"
+    role = f"at {head_class.acts_at}, attend to {head_class.attends_to} and write: {head_class.moves}"
     assert role in texts(diagram)
     assert f"{name} (5.5): {role}" in repr(diagram)
 
 
-def test_backup_name_movers_differ_from_name_movers_by_more_than_colour():
+def test_backup_name_movers_have_a_dashed_outline():
     for name, dash in (("backup name mover", DASHED), ("name mover", None)):
         shapes = list(parse(circuit_diagram({name: [(9, 0)]})).iter(f"{SVG}rect"))
         assert {shape.get("stroke-dasharray") for shape in shapes} == {dash}
@@ -226,7 +226,7 @@ def test_a_partial_and_an_empty_circuit_are_drawn():
     assert "s-inhibition" not in texts(DIAGRAMS["one class"])
 
 
-def test_a_row_with_too_many_heads_says_how_many_are_left_out():
+def test_a_row_with_too_many_heads_shows_how_many_are_left_out():
     diagram = circuit_diagram({"induction": [(5, head) for head in range(12)]})
     assert len(head_boxes(diagram)) == MOST_IN_A_ROW
     assert f"+{12 - MOST_IN_A_ROW}" in texts(diagram)
@@ -237,12 +237,12 @@ def test_a_head_in_two_classes_is_drawn_in_both():
     assert len(head_boxes(diagram)["10.10"]) == 2
 
 
-def test_a_title_is_written_as_text():
+def test_a_title_is_escaped():
     diagram = circuit_diagram({}, "Mine & <yours>")
     assert texts(diagram)[0] == "Mine & <yours>"
 
 
-def test_what_is_no_circuit_cannot_be_drawn():
+def test_an_invalid_circuit_is_an_error():
     with pytest.raises(CircuitError, match="There is no class"):
         circuit_diagram({"movers": [(9, 9)]})
 

@@ -1,4 +1,4 @@
-"""The prompts as tokens, what `load_ioi` refuses, and the logit difference."""
+"""The prompts as tokens, the errors of `load_ioi`, and the logit difference."""
 
 import re
 
@@ -40,11 +40,11 @@ def test_every_prompt_has_15_tokens(data):
     assert data.clean_tokens.dtype == torch.int64
 
 
-def test_tokens_read_as_published(data):
+def test_str_tokens_equal_the_published_ones(data):
     assert data.str_tokens[0] == utils.published_results()["str_tokens_prompt_0"]
 
 
-def test_str_tokens_give_every_prompt_back(data):
+def test_str_tokens_join_to_the_prompts(data):
     assert ["".join(row[1:]) for row in data.str_tokens] == PROMPTS
 
 
@@ -78,7 +78,7 @@ def test_labels_name_the_tokens_of_prompt_0_and_are_distinct(data):
     assert (data.labels[FIRST_NAME], data.labels[S2], data.labels[END]) == ("John 2", "John 10", "to 14")
 
 
-def test_a_part_of_the_prompts_gives_that_part_of_the_data(model, data):
+def test_a_subset_of_the_prompts_gives_that_subset_of_the_data(model, data):
     part = load_ioi(model, PROMPTS[2:6], ANSWERS[2:6])
     assert torch.equal(part.clean_tokens, data.clean_tokens[2:6])
     assert torch.equal(part.corrupted_tokens, data.corrupted_tokens[2:6])
@@ -141,7 +141,7 @@ def test_a_word_that_ioi_mini_does_not_know_is_named(model, old, new):
     assert f"does not know {new.strip()!r}" in message
 
 
-def test_prompts_of_other_words_that_ioi_mini_knows_are_welcome(model):
+def test_prompts_of_other_words_that_ioi_mini_knows_are_accepted(model):
     sentence = "While {} and {} were working at the library, {} handed a camera to"
     prompts = [sentence.format("Emma", "Peter", subject) for subject in ("Emma", "Peter")]
     own = load_ioi(model, prompts, [(" Peter", " Emma"), (" Emma", " Peter")])
@@ -163,18 +163,18 @@ def test_too_few_answers_are_refused(model):
     assert message.startswith("There are 4 prompts and 2 answer pairs")
 
 
-def test_prompts_that_are_no_pair_are_refused(model):
+def test_prompts_that_are_not_a_pair_are_refused(model):
     message = refusal(model, [PROMPTS[0], PROMPTS[2]], [ANSWERS[0], ANSWERS[2]])
     assert repr(PROMPTS[0]) in message
     assert repr(PROMPTS[2]) in message
 
 
-def test_the_same_prompt_twice_is_no_pair(model):
-    assert "no IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[0]], [ANSWERS[0], ANSWERS[0]])
+def test_the_same_prompt_twice_is_not_a_pair(model):
+    assert "not an IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[0]], [ANSWERS[0], ANSWERS[0]])
 
 
 def test_a_pair_that_differs_in_a_second_word_is_refused(model):
-    assert "no IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[1].replace("shops", "park")], ANSWERS[:2])
+    assert "not an IOI pair" in refusal(model, [PROMPTS[0], PROMPTS[1].replace("shops", "park")], ANSWERS[:2])
 
 
 def test_an_answer_without_its_leading_space_is_refused(model):
@@ -185,4 +185,4 @@ def test_an_answer_without_its_leading_space_is_refused(model):
 
 def test_answers_in_the_wrong_order_are_refused(model):
     message = refusal(model, PROMPTS[:2], [ANSWERS[1], ANSWERS[0]])
-    assert "the incorrect answer must be the name that comes twice" in message
+    assert "the incorrect answer must be the name that occurs twice" in message

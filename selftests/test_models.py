@@ -1,4 +1,4 @@
-"""The loader: every way to a model, and one clear sentence wherever there is none."""
+"""The loader: every way to load a model, and one clear sentence where it fails."""
 
 import http.server
 import json
@@ -35,7 +35,7 @@ HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF
 
 @pytest.fixture(autouse=True)
 def keep_model_in_use(monkeypatch) -> Iterator[None]:
-    """Leave the other test modules the model and the threads that they had."""
+    """Restore the model in use and the number of threads for the other test modules."""
     monkeypatch.setattr(models, "_in_use", models._in_use)
     threads = torch.get_num_threads()
     yield
@@ -45,8 +45,8 @@ def keep_model_in_use(monkeypatch) -> Iterator[None]:
 def run_python(script: str, **environment: str) -> tuple[dict, str]:
     """Run a script in a fresh interpreter, for huggingface_hub reads its environment once, at import.
 
-    `IOI_MODEL` and the hub's variables are as given, or unset. Returns what the script printed: its last line as JSON,
-    and what stands before it.
+    `IOI_MODEL` and the hub's variables are those of `environment`, or unset. Returns the script's output: its last line
+    as JSON, and the lines before it.
     """
     kept = {name: value for name, value in os.environ.items() if name not in ("IOI_MODEL", *HUB_VARIABLES)}
     done = subprocess.run(
@@ -63,7 +63,7 @@ def run_python(script: str, **environment: str) -> tuple[dict, str]:
 
 
 def assert_one_sentence(message: str, *words: str) -> None:
-    """A message that a reader can act on: one line, a sentence, and it names what it speaks of."""
+    """Assert that a message is one sentence in one line and contains the words."""
     assert "\n" not in message
     assert message[0].isupper() or message.startswith(("'", "/", "transformer_lens ", *words))
     assert message.endswith(".")
@@ -72,14 +72,14 @@ def assert_one_sentence(message: str, *words: str) -> None:
         assert word in message
 
 
-# A GPT-2 of full size in a cache like the hub's
+# A GPT-2 of full size in a Hugging Face cache
 
 # The prompts and answers of notebook 02's aside, which runs on gpt2-small only.
 HOUSES = ["The White House is where the president", "The Haunted House is where the ghosts"]
 
 
 def save_gpt2_tokenizer(folder: Path) -> None:
-    """Write a byte-level BPE in the two files of GPT-2's own, in which every word of the prompts is one token."""
+    """Write a byte-level BPE in GPT-2's two files, in which every word of the prompts is one token."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -92,7 +92,7 @@ def save_gpt2_tokenizer(folder: Path) -> None:
 
 
 def randomize_(model: torch.nn.Module) -> torch.nn.Module:
-    """Make gains and biases matter too; transformers leaves them at 1 and 0."""
+    """Randomize gains and biases, which transformers initializes to 1 and 0."""
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 1:
@@ -116,12 +116,12 @@ def gpt2_cache(tmp_path_factory) -> Iterator[Path]:
         randomize_(transformers.GPT2LMHeadModel(config)).save_pretrained(snapshot)
     save_gpt2_tokenizer(snapshot)
     yield home
-    shutil.rmtree(home)  # 500 MB that pytest would keep for three more runs
+    shutil.rmtree(home)  # 500 MB that pytest would retain for three more runs
 
 
 @pytest.fixture(scope="session")
 def gpt2_cache_of_old_name(gpt2_cache, tmp_path_factory) -> Path:
-    """The same cache, filled by somebody who asked the hub for "gpt2"."""
+    """The same cache, as a download of "gpt2" fills it."""
     hub = tmp_path_factory.mktemp("gpt2-old-name") / "hub"
     hub.mkdir()
     (hub / "models--gpt2").symlink_to(gpt2_cache / "hub" / "models--openai-community--gpt2")
@@ -296,7 +296,7 @@ def load_without_hub(tmp_path: Path, names: list[str | None], endpoint: str, **e
 
 @pytest.fixture(scope="module")
 def closed_hub(tmp_path_factory) -> tuple[dict, str]:
-    """What happens where the hub refuses the connection."""
+    """Results of loading where the hub refuses the connection."""
     names = [None, "gpt2-small", "missing/model", "./missing", "missing/much/deeper"]
     return load_without_hub(tmp_path_factory.mktemp("closed"), names, CLOSED_PORT)
 
@@ -305,7 +305,7 @@ def ioi_mini_width() -> int:
     return json.loads((models.IOI_MINI_FOLDER / "config.json").read_text(encoding="utf-8"))["n_embd"]
 
 
-def test_without_network_and_name_the_built_in_model_answers_with_a_note(closed_hub):
+def test_without_network_and_name_ioi_mini_is_loaded_with_a_note(closed_hub):
     answer, printed = closed_hub
     assert answer["None"] == ioi_mini_width()
     assert printed.startswith(NOTE)
@@ -331,7 +331,7 @@ def test_a_hub_that_never_answers_does_not_hang_the_loader(tmp_path, silent_hub)
     assert answer["gpt2-small took"] < 20
 
 
-def test_a_hub_that_breaks_off_is_an_error(tmp_path, breaking_hub):
+def test_a_hub_that_drops_the_connection_is_an_error(tmp_path, breaking_hub):
     answer, _ = load_without_hub(tmp_path, ["gpt2-small"], breaking_hub)
     assert_one_sentence(answer["gpt2-small"], "gpt2-small")
 
@@ -341,7 +341,7 @@ def test_a_model_pinned_by_the_environment_is_never_replaced(tmp_path):
     assert_one_sentence(answer["None"], "gpt2-small")
 
 
-def test_an_unfinished_download_is_not_taken_for_a_model(tmp_path):
+def test_an_incomplete_download_is_not_loaded(tmp_path):
     repository = tmp_path / "empty" / "hub" / "models--openai-community--gpt2"
     snapshot = repository / "snapshots" / REVISION
     snapshot.mkdir(parents=True)
@@ -354,12 +354,12 @@ def test_an_unfinished_download_is_not_taken_for_a_model(tmp_path):
     assert_one_sentence(answer["gpt2-small"], "gpt2-small")
 
 
-# Folders, good and bad
+# Valid and invalid folders
 
 
 @pytest.fixture(scope="session")
 def word_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer in the one-file format, in which every word of the prompts is one token."""
+    """A tokenizer in one file, in which every word of the prompts is one token."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -410,7 +410,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{not JSON", "", "[1, 2]", '"gpt2"'])
-def test_a_configuration_that_is_none_is_an_error(content, good_folder):
+def test_an_invalid_configuration_is_an_error(content, good_folder):
     (good_folder / "config.json").write_text(content)
     assert_one_sentence(refusal(good_folder), str(good_folder), "config.json")
 
@@ -428,12 +428,12 @@ def test_truncated_weights_are_an_error(kept, good_folder):
     assert_one_sentence(refusal(good_folder), str(good_folder))
 
 
-def test_no_weights_are_an_error(good_folder):
+def test_missing_weights_are_an_error(good_folder):
     (good_folder / "model.safetensors").unlink()
     assert_one_sentence(refusal(good_folder), str(good_folder))
 
 
-def test_half_of_the_tensors_are_an_error(good_folder):
+def test_missing_tensors_are_an_error(good_folder):
     file = good_folder / "model.safetensors"
     tensors = load_file(file)
     save_file({name: tensors[name] for name in sorted(tensors)[::2]}, file, metadata={"format": "pt"})
@@ -472,22 +472,22 @@ def absent_device() -> str:
     return "cuda" if torch.backends.mps.is_available() else "mps"
 
 
-def test_a_device_that_this_machine_has_not_is_an_error(good_folder):
+def test_an_unavailable_device_is_an_error(good_folder):
     assert_one_sentence(refusal(good_folder, absent_device()), absent_device(), "cpu")
 
 
-def test_a_device_from_the_environment_that_this_machine_has_not_is_an_error(good_folder, monkeypatch):
+def test_an_unavailable_device_from_the_environment_is_an_error(good_folder, monkeypatch):
     monkeypatch.setenv("IOI_DEVICE", absent_device())
     assert_one_sentence(refusal(good_folder), absent_device(), "cpu")
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:one", "cpu:"])
-def test_a_device_that_is_none_is_an_error(device, good_folder):
+def test_an_invalid_device_is_an_error(device, good_folder):
     assert_one_sentence(refusal(good_folder, device), f"This machine has no device {device!r}")
 
 
 @pytest.mark.parametrize("name", ["gpt2 small", "a/b/c", "~/missing", "x" * 100])
-def test_a_name_that_no_model_can_have_is_an_error(name):
+def test_an_invalid_name_is_an_error(name):
     assert_one_sentence(refusal(name), name)
 
 
@@ -538,7 +538,7 @@ def test_model_in_use_is_the_last_one_loaded(good_folder, monkeypatch):
     assert utils.model_in_use() is second is not first
 
 
-def test_model_in_use_is_the_one_that_the_environment_names(good_folder, monkeypatch):
+def test_the_environment_sets_the_model_in_use(good_folder, monkeypatch):
     monkeypatch.setenv("IOI_MODEL", str(good_folder))
     other = utils.load_model("ioi-mini")
     pinned = utils.model_in_use()
@@ -547,32 +547,32 @@ def test_model_in_use_is_the_one_that_the_environment_names(good_folder, monkeyp
     assert utils.model_in_use() is pinned
 
 
-def test_the_environment_names_the_model_of_load_model_too(good_folder, monkeypatch, capsys):
+def test_the_environment_sets_the_default_of_load_model(good_folder, monkeypatch, capsys):
     monkeypatch.setenv("IOI_MODEL", str(good_folder))
     assert utils.load_model().cfg.n_layers == 2
     assert capsys.readouterr().out.startswith(f"Model: {good_folder}")
 
 
-def test_a_model_that_was_made_ready_is_given_once(good_folder, monkeypatch, capsys):
+def test_a_preloaded_model_is_returned_once(good_folder, monkeypatch, capsys):
     monkeypatch.delenv("IOI_MODEL", raising=False)
-    models.make_model_ready(good_folder, "cpu")
+    models.preload_model(good_folder, "cpu")
     assert capsys.readouterr().out == ""
-    (ready,) = models._ready.values()
+    (preloaded,) = models._preloaded.values()
     loaded = utils.load_model(good_folder, "cpu")
-    assert loaded is ready and models.model_in_use() is ready
+    assert loaded is preloaded and models.model_in_use() is preloaded
     assert f"Model: {good_folder}, on cpu." in capsys.readouterr().out
     another = utils.load_model(good_folder, "cpu")
-    assert another is not ready and not models._ready
+    assert another is not preloaded and not models._preloaded
     tokens = torch.arange(5)[None]
-    assert torch.equal(another(tokens), ready(tokens))
+    assert torch.equal(another(tokens), preloaded(tokens))
 
 
-def test_a_model_that_was_made_ready_is_given_under_its_name_only(good_folder, monkeypatch):
-    models.make_model_ready(good_folder, "cpu")
-    (ready,) = models._ready.values()
-    assert utils.load_model("ioi-mini", "cpu") is not ready
+def test_a_preloaded_model_is_returned_under_its_name_only(good_folder, monkeypatch):
+    models.preload_model(good_folder, "cpu")
+    (preloaded,) = models._preloaded.values()
+    assert utils.load_model("ioi-mini", "cpu") is not preloaded
     monkeypatch.setenv("IOI_MODEL", str(good_folder))
-    assert utils.load_model(device="cpu") is ready
+    assert utils.load_model(device="cpu") is preloaded
 
 
 def test_a_load_that_fails_leaves_the_model_in_use(good_folder, tmp_path, monkeypatch):
@@ -597,8 +597,8 @@ def test_a_notebook_shows_an_error_as_its_sentence_only():
     assert_one_sentence(output.evalue, "no such model")
 
 
-def test_pytorch_is_loaded_after_the_setting_of_its_threads():
-    """PyTorch reads it once, when it is loaded."""
+def test_the_spin_count_is_set_before_pytorch_is_imported():
+    """PyTorch reads it once, at import."""
     command = [sys.executable, "-X", "importtime", "-c", "import utils"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split("\n")
     names = [line.rpartition("|")[2].strip() for line in loaded]

@@ -1,4 +1,4 @@
-"""Heat maps and attention patterns: right numbers, names and colours, and no network."""
+"""Heat maps and attention patterns: numbers, names and colours are right, and no network is needed."""
 
 import re
 import warnings
@@ -60,7 +60,7 @@ def test_white_is_0_blue_positive_and_red_negative():
 
 
 @pytest.mark.parametrize("facets", [2, 3, 5])
-def test_each_facet_stands_under_its_name(facets):
+def test_each_facet_has_its_name_above_it(facets):
     values = torch.arange(facets)[:, None, None].expand(facets, 2, 4).float()
     names = [f"facet {value}" for value in range(facets)]
     figure = heat_map(values, facet_labels=names)
@@ -87,7 +87,7 @@ def test_more_columns_and_rows_make_a_larger_figure():
     assert tall.height > small.height
 
 
-def test_a_size_that_is_asked_for_is_kept():
+def test_width_and_height_set_the_size():
     layout = heat_map(random_tensor(12, 15), width=432, height=321).layout
     assert (layout.width, layout.height) == (432, 321)
 
@@ -100,12 +100,12 @@ def test_axes_carry_names_and_labels():
     assert list(figure.data[0].y) == ["r", "s", "t"]
 
 
-def test_hovering_over_a_map_of_heads_names_the_head():
+def test_the_tooltip_of_a_map_of_heads_names_the_head():
     template = heat_map(random_tensor(3, 4), xaxis="head", yaxis="layer").data[0].hovertemplate
     assert template.startswith("head %{y}.%{x}<br>value")
 
 
-def test_hovering_tells_position_layer_and_value():
+def test_the_tooltip_names_position_layer_and_value():
     template = heat_map(random_tensor(3, 4), xaxis="Position", yaxis="Layer").data[0].hovertemplate
     assert "Position: %{x}" in template
     assert "Layer: %{y}" in template
@@ -116,12 +116,12 @@ def test_rows_run_from_top_to_bottom():
     assert heat_map(random_tensor(3, 4)).layout.yaxis.autorange == "reversed"
 
 
-def test_nan_leaves_the_scale_to_the_other_values():
+def test_the_scale_ignores_nan():
     assert scale(heat_map(torch.tensor([[float("nan"), -2.0], [1.0, 0.0]]))) == (-2.0, 2.0)
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_a_tensor_without_a_size_of_its_own_gets_a_scale_and_no_warning(value):
+def test_a_tensor_of_zeros_or_nan_gets_a_scale_and_no_warning(value):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         low, high = scale(heat_map(torch.full((3, 4), value)))
@@ -158,7 +158,7 @@ def attention_html(monkeypatch) -> str:
     return html
 
 
-def test_attention_view_brings_its_own_javascript(attention_html):
+def test_attention_view_contains_its_javascript(attention_html):
     assert not re.search(r"""(import|src\s*=|from)\s*\(?\s*["'`]https?://""", attention_html)
     assert len(attention_html) > 500_000
 

@@ -1,4 +1,4 @@
-"""The published maps, folded beside the learner's own."""
+"""The published maps, folded beside the learner's."""
 
 import re
 from html.parser import HTMLParser
@@ -39,12 +39,12 @@ def svg_of(name: str) -> ElementTree.Element:
 
 
 def squares(name: str) -> list[tuple[ElementTree.Element, str]]:
-    """The squares of the maps, in order, with what hovering over them says; those of the scale are left out."""
+    """The squares of the maps, in order, with their tooltips, without those of the scale."""
     found = [(square, square.find(f"{SVG}title").text) for square in svg_of(name).iter(f"{SVG}rect")]
     return [(square, hover) for square, hover in found if ":" in hover]
 
 
-def test_it_is_folded_and_whole(on_ioi_mini, name):
+def test_it_is_folded_and_well_formed(on_ioi_mini, name):
     html = html_of(name)
     assert re.match("<details><summary>What gpt2-small shows (.*?)</summary>", html)
     assert html.endswith("</details>")
@@ -67,12 +67,12 @@ def test_it_names_its_source_and_needs_no_network(on_ioi_mini, name):
     assert not re.search(r"(src|href)=|url\(|<script|<style", html)
 
 
-def test_every_value_has_its_square(on_ioi_mini, name):
+def test_every_value_has_a_square(on_ioi_mini, name):
     shown = [float(hover.split(": ")[1]) for _, hover in squares(name)]
     torch.testing.assert_close(torch.tensor(shown), published_patching(name).flatten(), atol=6e-4, rtol=0)
 
 
-def test_squares_say_where_they_are(on_ioi_mini):
+def test_the_tooltip_of_a_square_names_its_place(on_ioi_mini):
     heads = [hover for _, hover in squares("head_out_all_pos")]
     assert heads[9 * 12 + 9].startswith("9.9: 0.26")
     tokens = [hover for _, hover in squares("resid_pre")]
@@ -95,7 +95,7 @@ def test_squares_of_a_map_lie_on_a_grid_and_do_not_overlap(on_ioi_mini, name):
     assert len({x for x, _ in places[: rows * columns]}) == columns
 
 
-def test_nothing_is_drawn_outside_the_picture(on_ioi_mini, name):
+def test_squares_stay_inside_the_view_box(on_ioi_mini, name):
     svg = svg_of(name)
     _, _, width, height = map(float, svg.get("viewBox").split())
     for square in svg.iter(f"{SVG}rect"):
@@ -103,14 +103,14 @@ def test_nothing_is_drawn_outside_the_picture(on_ioi_mini, name):
         assert x >= 0 and y >= 0 and x + size <= width and y + size <= height
 
 
-def test_each_map_stands_under_the_name_of_its_component(on_ioi_mini, name):
+def test_each_map_has_the_name_of_its_component(on_ioi_mini, name):
     texts = [text.text for text in svg_of(name).iter(f"{SVG}text")]
     assert [text for text in texts if text in PUBLISHED_SWEEPS[name].components] == list(
         PUBLISHED_SWEEPS[name].components
     )
 
 
-def test_it_says_in_words_what_it_shows(on_ioi_mini):
+def test_the_description_names_the_strongest_effects(on_ioi_mini):
     assert "z: 10.7 -0.48, 5.5 0.34, 8.6 0.32" in svg_of("head_out_all_pos").get("aria-label")
     assert "mlp_out: layer 0 position 10 0.85" in svg_of("block_every").get("aria-label")
 
@@ -136,6 +136,6 @@ def test_on_another_model_nothing_is_compared(on_ioi_mini, capsys):
 @pytest.mark.parametrize(
     ("name", "words"), [("resid_post", "There is no published map"), ("head_by_pos_every", "a map for each head")]
 )
-def test_a_name_of_no_map_is_an_error(name, words):
+def test_an_unknown_name_is_an_error(name, words):
     with pytest.raises(WorkbookError, match=words):
         published_beside(torch.zeros(1), name)

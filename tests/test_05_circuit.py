@@ -18,26 +18,29 @@ from utils.circuit import (
 
 GRADED = ("duplicate token", "induction", "s-inhibition", "name mover", "negative name mover")
 BONUS = ("previous token",)
-"""Patching cannot show previous-token heads, for the prompts agree up to S2: attention has to be looked at."""
+"""Patching cannot show previous-token heads, because the prompts agree up to S2: the evidence is their attention."""
 
-WHERE_TO_LOOK = {
-    "q": "heads with a strong effect in the q panel of notebook 4, and where they look from {acts_at}",
-    "v": "heads with a strong effect in the v panel of notebook 4, and where they look from {acts_at}",
-    "direct": "the blue squares of the direct attribution map, and where these heads look from {acts_at}",
-    "-direct": "the red squares of the direct attribution map, and where these heads look from {acts_at}",
-    "attention": "the heads that look from {acts_at} at {looks_at}, in layers before the induction heads",
+HINTS = {
+    "q": "the strong effects in the q panel of notebook 4, and what these heads attend to from {acts_at}",
+    "v": "the strong effects in the v panel of notebook 4, and what these heads attend to from {acts_at}",
+    "direct": "the blue squares of the direct attribution map, and what these heads attend to from {acts_at}",
+    "-direct": "the red squares of the direct attribution map, and what these heads attend to from {acts_at}",
+    "attention": "the heads that attend from {acts_at} to {attends_to}, in layers before the induction heads",
 }
 
 
 def test_my_circuit(my_circuit: dict[str, list[Head]], head_class: str | None = None) -> None:
     """Check `my_circuit` against the evidence measured on the loaded model: one class, or all graded ones.
 
-    A class passes when every head listed in it has the evidence for it, and none of the class's main heads is missing.
-    Which heads these are is measured: a head must look where its class looks, and show in what the class is known by
-    (see `utils.circuit.HeadClass`). Heads that fit and are not among the main ones may be listed or left out, and a
-    head may be in several classes. On gpt2-small the published classes count too: a published head is never wrong, and
-    a head that is not published is never missing. Backup name movers are drawn and not checked: only an ablation shows
-    them.
+    A class passes when the evidence supports every head listed in it, and none of its main heads is missing. A head
+    must attend to the position that its class attends to, and have an effect in the experiment that identifies the
+    class; one with a strong effect is a main head (see `utils.circuit.HeadClass`). Other heads that fit may be listed
+    or left out, and a head may be in several classes. On gpt2-small the published classes count too: a published head
+    is never wrong, and a head that is not published is never missing. Backup name movers are not checked: only an
+    ablation shows them.
+
+    Raises `CheckFailed` with the first class's hint, and `NotImplementedYet` while all lists are empty. The first call
+    takes as long as a sweep over 5 components of all heads; its result is cached on disk.
     """
     with contextlib.redirect_stderr(sys.stdout):
         model = model_in_use()
@@ -61,9 +64,9 @@ def _read(my_circuit: object, n_layers: int, n_heads: int) -> dict[str, list[Hea
             "my_circuit gives a list of (layer, head) pairs for each class",
             'such as {"duplicate token": [(1, 2), (3, 4)], ...}',
             str(error),
-            "keep the dictionary as it was given and fill in its lists",
+            "keep the dictionary of the exercise and fill in its lists",
         ) from None
-    except Exception as error:  # a collection of the learner's own may raise anything
+    except Exception as error:  # a learner's own collection may raise anything
         raise CheckFailed(
             "my_circuit can be read", "a plain dictionary", type(error).__name__, "use {} and []"
         ) from None
@@ -73,7 +76,7 @@ def _read(my_circuit: object, n_layers: int, n_heads: int) -> dict[str, list[Hea
 
 
 def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) -> str:
-    """What is wrong with the heads listed in a class, as one line; empty if nothing is."""
+    """Return what is wrong with the heads listed in a class, as one line; empty if nothing is."""
     published = head_class.published_heads if model_name() == "gpt2-small" else None
     wrong = [
         text for head in heads if head not in (published or []) and (text := objection(head, head_class, evidence))
@@ -91,10 +94,10 @@ def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) 
 def _failure(failures: dict[str, str]) -> CheckFailed:
     name = next(iter(failures))
     head_class = HEAD_CLASSES[name]
-    hint = WHERE_TO_LOOK[head_class.shown_by].format(acts_at=head_class.acts_at, looks_at=head_class.looks_at)
+    hint = HINTS[head_class.shown_by].format(acts_at=head_class.acts_at, attends_to=head_class.attends_to)
     return CheckFailed(
         f"my_circuit lists the heads of these classes: {', '.join(failures)}",
-        "heads that the evidence on this model supports, and none of the important ones missing",
+        "heads that the evidence on this model supports, with none of the important ones missing",
         "\n            ".join(f"{name}: {text}" for name, text in failures.items()),
         f"for {name} see {hint}; utils.evidence_table shows the numbers",
     )

@@ -1,13 +1,14 @@
-"""The circuit as data: classes of heads, and the evidence that a model gives for a head's being in one of them.
+"""The circuit as data: classes of heads, and the evidence on a model that a head belongs to one of them.
 
-The classes are those of Wang et al. 2022 (arXiv 2211.00593). Which heads the paper puts in them and where they act
-stands in `published/gpt2_small_ioi.json`; where a class looks and through what it matters stands here.
+The classes are those of Wang et al. 2022 (arXiv 2211.00593). `published/gpt2_small_ioi.json` has the paper's heads of
+each class and the position they act at; the position they attend to and what identifies them are defined here.
 """
 
 import operator
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -25,35 +26,37 @@ Head = tuple[int, int]
 Circuit = dict[str, list[Head]]
 
 POSITIONS = ("S1", "S1+1", "IO", "S2", "END")
-LOOKS = 0.25
-"""A head that looks at a position gives it at least this much of its attention, some three times a uniform share."""
+COMPONENT_NAMES = {"q": "queries", "v": "values"}
+MIN_ATTENTION = 0.25
+"""A head attends to a position if at least this share of its attention goes there, three times a uniform share."""
 
 
 class CircuitError(WorkbookError):
-    """A circuit is not written as classes and (layer, head) pairs; the text says in one sentence what to change."""
+    """A circuit is not a dictionary from classes to (layer, head) pairs; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class HeadClass:
-    """A class of heads, and what tells its heads from others.
+    """A class of heads, and what identifies its heads.
 
-    `shown_by` is `"q"` or `"v"` (the effect of patching queries or values), `"direct"` (its share of the logit
-    difference), `"-direct"` (the same, against the answer) or `"attention"`. A head of the class shows there at
-    least `least`; one that shows `main` belongs to every right description of the class, and infinity asks for none.
+    `shown_by` is `"q"` or `"v"` (the effect of patching queries or values), `"direct"` (the share of the logit
+    difference that a head adds directly), `"-direct"` (the same, against the answer) or `"attention"`. By that measure
+    a head of the class has at least `min_effect`. A head with `main_effect` or more belongs to every right description
+    of the class; with infinity, no head is required.
     """
 
     name: str
-    looks_at: str
+    attends_to: str
     moves: str
     shown_by: str
-    least: float
-    main: float
+    min_effect: float
+    main_effect: float
     feeds: str = ""
-    """The class that reads what this one writes at the same position, where that decides in which layers it can be."""
+    """The class that reads what this one writes at the same position, where that limits the layers it can be in."""
 
     @property
     def acts_at(self) -> str:
-        """The position at which the class's heads write."""
+        """The position at which the heads of the class write."""
         return published_results()["circuit_acts_at"][self.name]
 
     @property
@@ -66,7 +69,7 @@ HEAD_CLASSES: dict[str, HeadClass] = {
     head_class.name: head_class
     for head_class in (
         HeadClass("duplicate token", "S1", "this name has come before", "q", -0.05, 0.08, "s-inhibition"),
-        HeadClass("previous token", "S1", "the token before this one", "attention", LOOKS, 0.8, "induction"),
+        HeadClass("previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction"),
         HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition"),
         HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08),
         HeadClass("name mover", "IO", "the name, into the answer", "direct", 0.05, 0.15),
@@ -77,48 +80,55 @@ HEAD_CLASSES: dict[str, HeadClass] = {
 
 
 def published_circuit() -> Circuit:
-    """The classes and heads of Wang et al. 2022, for gpt2-small."""
+    """Return the classes and heads of Wang et al. 2022, for gpt2-small."""
     return {name: head_class.published_heads for name, head_class in HEAD_CLASSES.items()}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the workbook's experiments show for each head of one model."""
+    """The results of the workbook's experiments for each head of one model."""
 
     patching: Float[Tensor, "5 layer head"]
     """The effect of patching z, q, k, v and pattern (notebook 04)."""
     attribution: Float[Tensor, "layer head"]
-    """What each head adds directly to the logit difference at END, in logits."""
+    """What each head adds directly to the logit difference at END, in logits (see `head_attribution`)."""
     attention: dict[tuple[str, str], Float[Tensor, "layer head"]]
-    """The clean run's attention from one named position to another, such as `("END", "IO")`, averaged over prompts."""
+    """Attention in the clean run from one named position to another, such as `("END", "IO")`, mean over the prompts."""
     logit_diff: float
+    """The mean logit difference of the clean run."""
 
-    def looks(self, head: Head, acts_at: str) -> dict[str, float]:
-        """Where a head looks from a position: the attention to each of the five positions."""
-        return {at: self.attention[acts_at, at][head].item() for at in POSITIONS}
+    def attention_from(self, head: Head, position: str) -> dict[str, float]:
+        """Return a head's attention from a position to each of the five positions, the largest first."""
+        values = {target: self.attention[position, target][head].item() for target in POSITIONS}
+        return dict(sorted(values.items(), key=lambda item: -item[1]))
+
+    def attends_as(self, head: Head, head_class: HeadClass) -> bool:
+        """Whether a head attends to the class's position, and to no other of the five more."""
+        target, value = next(iter(self.attention_from(head, head_class.acts_at).items()))
+        return target == head_class.attends_to and value >= MIN_ATTENTION
 
     def effect(self, head_class: HeadClass) -> Float[Tensor, "layer head"]:
-        """How much each head shows in what the class is known by."""
+        """Return each head's effect by the measure that identifies the class (its `shown_by`)."""
         if head_class.shown_by == "attention":
-            return self.attention[head_class.acts_at, head_class.looks_at]
+            return self.attention[head_class.acts_at, head_class.attends_to]
         if head_class.shown_by in HEAD_COMPONENTS:
             return self.patching[HEAD_COMPONENTS.index(head_class.shown_by)]
         sign = -1 if head_class.shown_by.startswith("-") else 1
         return sign * self.attribution / self.logit_diff
 
     def main_heads(self, head_class: HeadClass) -> set[Head]:
-        """The heads that no right description of the class leaves out, on this model."""
-        strong = self.effect(head_class) >= head_class.main
-        return {tuple(head) for head in strong.nonzero().tolist() if self.looks_right(tuple(head), head_class)}
-
-    def looks_right(self, head: Head, head_class: HeadClass) -> bool:
-        """Whether the head looks where the class looks, and nowhere else among the named positions more."""
-        looks = self.looks(head, head_class.acts_at)
-        return looks[head_class.looks_at] >= LOOKS and max(looks, key=looks.get) == head_class.looks_at
+        """Return the heads that every right description of the class includes, on this model."""
+        strong = {
+            (layer, head) for layer, head in (self.effect(head_class) >= head_class.main_effect).nonzero().tolist()
+        }
+        return {head for head in strong if self.attends_as(head, head_class)}
 
 
 def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> Evidence:
-    """Measure the evidence on a model; the patching effects are `reference_sweep`'s, computed once and kept on disk."""
+    """Measure the evidence on a model, by default for the 8 IOI prompts.
+
+    The patching effects are those of `reference_sweep`, which computes them once and caches them on disk.
+    """
     data = data or load_ioi(model)
     model.reset_hooks()
     logits, cache = model.run_with_cache(data.clean_tokens)
@@ -137,10 +147,10 @@ def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> E
 def head_attribution(
     model: TransformerBridge, data: IOIData, clean_cache: ActivationCache
 ) -> Float[Tensor, "layer head"]:
-    """What each head adds directly to the logit difference at END, averaged over the prompts.
+    """Return each head's direct logit attribution: what it adds to the logit difference at END, mean over the prompts.
 
-    That is its output there, divided by the final LayerNorm's scale, along the difference of the two answers'
-    unembedding directions. `clean_cache` may be that of a run with hooks.
+    That is its output at END, divided by the final LayerNorm's scale, along the difference of the two answers'
+    unembedding directions. `clean_cache` may also be the cache of a run with hooks.
     """
     correct, incorrect = model.W_U.T[data.answer_tokens].unbind(1)
     directions = (correct - incorrect) / clean_cache["ln_final.hook_scale"][:, -1]  # [batch d_model]
@@ -155,25 +165,28 @@ def head_attribution(
 def mean_attention(
     cache: ActivationCache, n_layers: int, start: Int[Tensor, "batch"], end: Int[Tensor, "batch"]
 ) -> Float[Tensor, "layer head"]:
-    """Each head's attention from the positions `start` to the positions `end`, averaged over the prompts."""
+    """Return each head's attention from the positions `start` to the positions `end`, mean over the prompts."""
     prompts = torch.arange(len(start), device=start.device)
     return torch.stack([cache["pattern", layer][prompts, :, start, end].mean(0) for layer in range(n_layers)]).cpu()
 
 
 def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
-    """Say what in the evidence speaks against a head's being in a class; empty where nothing does."""
+    """Return the evidence against a head's membership in a class as a sentence; empty where there is none."""
     listed = f"{head_name(head)} is listed as {_a(head_class.name)}, but"
-    looks = evidence.looks(head, head_class.acts_at)
-    wanted = f"{head_class.looks_at} ({looks[head_class.looks_at]:.2f})"
-    if not evidence.looks_right(head, head_class):
-        most = max(looks, key=looks.get)
-        if looks[most] < LOOKS:
-            return f"{listed} at {head_class.acts_at} it hardly looks at {wanted}"
-        if most == head_class.looks_at:
-            most = max((at for at in POSITIONS if at != most), key=looks.get)
-        return f"{listed} at {head_class.acts_at} it looks at {most} ({looks[most]:.2f}), not at {wanted}"
-    if evidence.effect(head_class)[head] < head_class.least:
-        return f"{listed} {_weakness(head, head_class, evidence)}, though it looks at {wanted}"
+    attention = evidence.attention_from(head, head_class.acts_at)
+    wanted = f"{head_class.attends_to} ({attention[head_class.attends_to]:.2f})"
+    if not evidence.attends_as(head, head_class):
+        most, value = next(iter(attention.items()))
+        if value < MIN_ATTENTION:
+            return f"{listed} at {head_class.acts_at} it hardly attends to {wanted}"
+        return f"{listed} at {head_class.acts_at} it attends to {most} ({value:.2f}), not to {wanted}"
+    effect = evidence.effect(head_class)[head].item()
+    if effect < head_class.min_effect:
+        if "direct" in head_class.shown_by:
+            shown = f"it adds {evidence.attribution[head].item():.2f} directly to the logit difference"
+        else:
+            shown = f"patching its {COMPONENT_NAMES[head_class.shown_by]} moves the metric by {effect:.2f}"
+        return f"{listed} {shown}, though it attends to {wanted}"
     if head_class.feeds:
         readers = evidence.main_heads(HEAD_CLASSES[head_class.feeds])
         if all(layer <= head[0] for layer, _ in readers):
@@ -181,31 +194,26 @@ def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
     return ""
 
 
-def _weakness(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
-    if "direct" in head_class.shown_by:
-        return f"it adds {evidence.attribution[head].item():.2f} directly to the logit difference"
-    what = {"q": "queries", "v": "values"}[head_class.shown_by]
-    return f"patching its {what} moves the metric by {evidence.effect(head_class)[head].item():.2f}"
-
-
 def evidence_table(evidence: Evidence, circuit: Mapping[str, object]) -> str:
-    """The evidence for each head of a circuit as a table in plain text, for `print`.
+    """Return the evidence for each head of a circuit as a table in plain text, for `print`.
 
-    `looks` is the attention from the position where the class acts to the one it looks at; z to pattern are patching
-    effects; `direct` is in logits.
+    The column `attention` is from the position where the class acts to the one it attends to; z to pattern are patching
+    effects; `direct` is in logits. Raises `CircuitError` for an invalid circuit.
     """
-    lines = [f"{'class':20}{'head':6}{'looks':16}" + "".join(f"{name:>8}" for name in (*HEAD_COMPONENTS, "direct"))]
+    columns = "".join(f"{name:>8}" for name in (*HEAD_COMPONENTS, "direct"))
+    lines = [f"{'class':20}{'head':6}{'attention':16}{columns}"]
     for name, heads in read_circuit(circuit, *evidence.attribution.shape).items():
-        start, end = HEAD_CLASSES[name].acts_at, HEAD_CLASSES[name].looks_at
+        start, end = HEAD_CLASSES[name].acts_at, HEAD_CLASSES[name].attends_to
         for head in heads:
-            looks = f"{start} > {end} {evidence.attention[start, end][head]:.2f}"
+            attention = f"{start} > {end} {evidence.attention[start, end][head]:.2f}"
             numbers = [*evidence.patching[:, *head].tolist(), evidence.attribution[head].item()]
-            lines.append(f"{name:20}{head_name(head):6}{looks:16}" + "".join(f"{number:8.2f}" for number in numbers))
+            columns = "".join(f"{number:8.2f}" for number in numbers)
+            lines.append(f"{name:20}{head_name(head):6}{attention:16}{columns}")
     return "\n".join(lines)
 
 
 def head_name(head: Head) -> str:
-    """The head's name as the field writes it: `"9.9"`."""
+    """Return a head's name as it is usually written, such as `"9.9"`."""
     return f"{head[0]}.{head[1]}"
 
 
@@ -214,41 +222,37 @@ def _a(noun: str) -> str:
 
 
 def read_circuit(circuit: object, n_layers: int = 12, n_heads: int = 12) -> Circuit:
-    """Return a circuit in the order of `HEAD_CLASSES`, each class's heads sorted and named once.
+    """Return a circuit in the order of `HEAD_CLASSES`, each class's heads sorted and without duplicates.
 
-    Classes may be left out, and their heads come in any collection. Raises `CircuitError` for what is no circuit.
+    Classes may be missing, and their heads may be any list, tuple or set. Raises `CircuitError` for an invalid circuit.
     """
     if not isinstance(circuit, Mapping):
         raise CircuitError(f"A circuit is a dictionary from class to heads, not {_shown(circuit)}.")
     for name in circuit:
         if not isinstance(name, str) or name not in HEAD_CLASSES:
             raise CircuitError(f"There is no class {_shown(name)}: the classes are {', '.join(HEAD_CLASSES)}.")
-    return {
-        name: sorted({_read_head(head, name, n_layers, n_heads) for head in _collection(circuit[name], name)})
-        for name in HEAD_CLASSES
-        if name in circuit
-    }
+    return {name: _read_heads(circuit[name], name, n_layers, n_heads) for name in HEAD_CLASSES if name in circuit}
 
 
-def _collection(heads: object, name: str) -> list:
-    example = f'write for example "{name}": [(1, 2), (3, 4)]'
-    if not isinstance(heads, list | tuple | set | frozenset):
-        raise CircuitError(f'"{name}" has {_shown(heads)} where a list of heads should be: {example}.')
-    if any(isinstance(part, int) for part in heads):
-        raise CircuitError(f'"{name}" has {_shown(heads)} where a list of pairs should be: {example}.')
-    return list(heads)
+def _read_heads(heads: object, name: str, n_layers: int, n_heads: int) -> list[Head]:
+    if not isinstance(heads, list | tuple | set | frozenset) or any(isinstance(part, int) for part in heads):
+        raise CircuitError(
+            f'"{name}" must be a list of (layer, head) pairs, not {_shown(heads)}: '
+            f'write for example "{name}": [(1, 2), (3, 4)].'
+        )
+    return sorted({_read_head(head, name, n_layers, n_heads) for head in heads})
 
 
-def _read_head(head: object, name: str, n_layers: int, n_heads: int) -> Head:
+def _read_head(head: Any, name: str, n_layers: int, n_heads: int) -> Head:
     try:
         layer, index = map(operator.index, head) if isinstance(head, list | tuple) else head.tolist()
     except Exception:
         raise CircuitError(
-            f'{_shown(head)} under "{name}" is no head: write layer and head as a pair of whole numbers, as in (1, 2).'
+            f'{_shown(head)} under "{name}" is not a head: write layer and head as a pair of integers, as in (1, 2).'
         ) from None
     if not (0 <= layer < n_layers and 0 <= index < n_heads):
         raise CircuitError(
-            f'({layer}, {index}) under "{name}" is no head of this model: layers go from 0 to {n_layers - 1} '
+            f'({layer}, {index}) under "{name}" is not a head of this model: layers go from 0 to {n_layers - 1} '
             f"and heads from 0 to {n_heads - 1}."
         )
     return layer, index
@@ -257,5 +261,5 @@ def _read_head(head: object, name: str, n_layers: int, n_heads: int) -> Head:
 def _shown(value: object) -> str:
     try:
         return " ".join(reprlib.repr(value).split())
-    except Exception:  # an object may fail to give its own text
+    except Exception:  # an object's __repr__ may fail
         return f"an object of type {type(value).__name__}"

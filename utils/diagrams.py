@@ -25,7 +25,7 @@ State = tuple[str, str]
 
 
 def forward_pass_diagram() -> Diagram:
-    """An abstract network in a plain forward pass."""
+    """Draw an abstract network in a plain forward pass."""
     canvas = Canvas(
         330,
         330,
@@ -39,7 +39,7 @@ def forward_pass_diagram() -> Diagram:
 
 
 def patched_pass_diagram() -> Diagram:
-    """The same network, patched: one node's value comes from the other run, and all downstream of it is mixed."""
+    """Draw the same network, patched: one node has the clean run's value, which affects all nodes downstream."""
     canvas = Canvas(
         720,
         420,
@@ -49,7 +49,7 @@ def patched_pass_diagram() -> Diagram:
         "corrupted.",
     )
     left, right, top = 70, 440, 80
-    canvas.write(left + STEP, 22, "clean run, kept in the cache", bold=True)
+    canvas.write(left + STEP, 22, "clean run, cached", bold=True)
     canvas.write(right + STEP, 22, "corrupted run, patched", bold=True)
     _draw_network(canvas, left, top, dict.fromkeys(NODES, CLEAN))
     _draw_network(canvas, right, top, {node: _state(node) for node in NODES})
@@ -94,13 +94,13 @@ def _draw_network(canvas: Canvas, left: float, top: float, states: Mapping[Node,
 
 
 def _draw_node(canvas: Canvas, x: float, y: float, name: str, colour: str, radius: float = RADIUS) -> None:
-    """A node; full if clean, empty if corrupted, dashed if neither: colour is not all that tells them apart."""
+    """Draw a node: filled if clean, empty if corrupted, dashed if neither, so that they differ by more than colour."""
     dash, opacity = {"corrupted": (None, 0.0), "neither": (DASHED, 0.3)}.get(name, (None, 0.75))
     canvas.circle(x, y, radius, colour, dash=dash, fill_opacity=opacity)
 
 
 def block_diagram() -> Diagram:
-    """What can be patched in a transformer block, and that a patch is at one position or at all."""
+    """Draw what can be patched in a transformer block, at one position or at all."""
     canvas = Canvas(
         720,
         400,
@@ -132,7 +132,7 @@ def block_diagram() -> Diagram:
 def _draw_layer(
     canvas: Canvas, stream: float, read: float, write: float, places: list[float], labels: list[str]
 ) -> None:
-    """What a layer's parts read from the residual stream at height `read`, and add to it further up."""
+    """Draw a layer's parts, which read from the residual stream at height `read` and add to it at `write`."""
     middle, half = (read + write) / 2, 17
     canvas.line(stream, read, places[-1], read)
     canvas.arrow(places[-1], write, stream + 11, write)
@@ -150,7 +150,7 @@ def _draw_positions(canvas: Canvas, x: float, y: float, label: str, patched: Col
 
 
 def patch_reach_diagram(first_difference: int = 10, layer: int = 5, position: int = 12) -> Diagram:
-    """Which activations of a run with 12 layers and 15 positions a patch of resid_pre can change."""
+    """Draw which activations a patch of resid_pre can change, in a run with 12 layers and 15 positions."""
     n_layers, n_positions, size = 12, 15, 22
     left, bottom = 70, 40 + n_layers * size
     canvas = Canvas(
@@ -176,7 +176,7 @@ def patch_reach_diagram(first_difference: int = 10, layer: int = 5, position: in
     legend = (
         (60, BLUE, 0.85, "the patch"),
         (88, PURPLE, 0.85, "can change: compute"),
-        (116, GREY, 0.3, "as in the corrupted run: keep"),
+        (116, GREY, 0.3, "as in the corrupted run: reuse"),
         (144, GREY, 0.08, "the same in both runs: no patch"),
     )
     for y, colour, opacity, text in legend:
@@ -196,16 +196,16 @@ Rows = dict[tuple[str, int], Row]
 
 
 def circuit_diagram(circuit: Mapping[str, object], title: str = "The IOI circuit", n_layers: int = 12) -> Diagram:
-    """Draw a circuit, whole or in part: heads at their layers and positions, an arrow from where each class looks.
+    """Draw a circuit or a part of one: each head at its layer and position, with an arrow from what it attends to.
 
-    `circuit` maps classes (see `utils.circuit.HEAD_CLASSES`) to heads. Raises `CircuitError` for what is no circuit.
+    `circuit` maps classes (see `utils.circuit.HEAD_CLASSES`) to heads. Raises `CircuitError` for an invalid circuit.
     """
     read = {name: heads for name, heads in read_circuit(circuit, n_layers, n_heads=1000).items() if heads}
     rows = _rows(read)
     lanes = _lanes(rows)
     heights = [TOP + LAYER_HEIGHT * (n_layers - layer - 0.5) for layer in range(n_layers)]
     bottom = TOP + LAYER_HEIGHT * n_layers
-    width = max(lanes["END"] + _lane_width(rows, "END") + 20, 680)
+    width = max(lanes["END"] + _lane_width(rows, "END") + 20, 700)
     text = " ".join(f"{name} ({', '.join(map(head_name, heads))}): {_role(name)}." for name, heads in read.items())
     canvas = Canvas(width, bottom + 88 + LEGEND_HEIGHT * max(len(read), 1), title, text or NO_HEADS)
     canvas.write(MARGIN, 20, title, "start", 15, bold=True)
@@ -219,7 +219,7 @@ def circuit_diagram(circuit: Mapping[str, object], title: str = "The IOI circuit
 
 
 def _rows(circuit: Circuit) -> Rows:
-    """The heads at each position in each layer, with their classes."""
+    """Group the heads, with their classes, by position and layer."""
     rows: Rows = {}
     for name, heads in circuit.items():
         for head in heads:
@@ -228,13 +228,13 @@ def _rows(circuit: Circuit) -> Rows:
 
 
 def _lane_width(rows: Rows, position: str) -> float:
-    """The width of a position's longest row of heads, with the space before it."""
+    """Return the width of a position's longest row of heads, with the space before it, in pixels."""
     longest = max((min(len(row), MOST_IN_A_ROW + 1) for (at, _), row in rows.items() if at == position), default=0)
     return LANE + longest * (HEAD_WIDTH + HEAD_GAP)
 
 
 def _lanes(rows: Rows) -> dict[str, float]:
-    """The x coordinate of each position's residual stream, from left to right."""
+    """Return the x coordinate of each position's residual stream, from left to right."""
     lanes, x = {}, 90.0
     for position in POSITIONS:
         lanes[position] = x
@@ -245,7 +245,7 @@ def _lanes(rows: Rows) -> dict[str, float]:
 def _draw_grid(canvas: Canvas, lanes: Mapping[str, float], heights: Sequence[float], bottom: float) -> None:
     """Draw the layers' numbers, and the residual stream of each position with its name and an example of its token."""
     canvas.write(MARGIN, TOP - 6, "layer", "start", 12)
-    note = "Arrows lead from where heads look to where they write; what they write goes up from there."
+    note = "Arrows lead from the position attended to (source) to where heads write (destination)."
     canvas.write(MARGIN, bottom + 62, note, "start", 12)
     for layer, y in enumerate(heights):
         canvas.write(MARGIN + 14, y, str(layer), size=12)
@@ -258,11 +258,11 @@ def _draw_grid(canvas: Canvas, lanes: Mapping[str, float], heights: Sequence[flo
 
 
 def _draw_arrows(canvas: Canvas, row: Row, lanes: Mapping[str, float], y: float) -> None:
-    """Draw an arrow for each class in a row, from where it looks; those of several classes lie side by side."""
+    """Draw an arrow for each class in a row, from the position it attends to; several arrows lie side by side."""
     names = list(dict.fromkeys(name for name, _ in row))
     for number, name in enumerate(names):
         head_class, arrow_y = HEAD_CLASSES[name], y + 6 * (number - (len(names) - 1) / 2)
-        start, end = lanes[head_class.looks_at], lanes[head_class.acts_at] + LANE / 2 - HEAD_GAP
+        start, end = lanes[head_class.attends_to], lanes[head_class.acts_at] + LANE / 2 - HEAD_GAP
         canvas.circle(start, arrow_y, 2.5, COLOURS[name], fill_opacity=1)
         canvas.arrow(start, arrow_y, end, arrow_y, COLOURS[name], 2, 0.9)
 
@@ -292,4 +292,4 @@ def _draw_legend(canvas: Canvas, circuit: Circuit, top: float) -> None:
 
 def _role(name: str) -> str:
     head_class = HEAD_CLASSES[name]
-    return f"at {head_class.acts_at}, look at {head_class.looks_at} and write: {head_class.moves}"
+    return f"at {head_class.acts_at}, attend to {head_class.attends_to} and write: {head_class.moves}"

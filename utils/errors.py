@@ -1,21 +1,20 @@
-"""Errors that speak to the person at the keyboard."""
+"""Errors that a notebook shows as one sentence."""
 
 
 class WorkbookError(Exception):
-    """Something the reader of a notebook can mend; its text says what was wrong and what to do.
+    """An error that the reader of a notebook can fix; the message says what was wrong and what to do.
 
-    In a notebook only that text is shown. The traceback would list frames of this package, none of which the
-    reader wrote.
+    A notebook shows only the message: the traceback would consist of frames of this package.
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints instead of a traceback (see IPython's `InteractiveShell.showtraceback`)."""
+        """Return what IPython prints instead of a traceback (see IPython's `InteractiveShell.showtraceback`)."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class ModelError(WorkbookError):
-    """The model asked for cannot be loaded."""
+    """The requested model cannot be loaded."""
 
 
 class PromptError(WorkbookError):
-    """The prompts asked for cannot be used with this model."""
+    """The prompts or answers cannot be used with this model."""

@@ -1,7 +1,7 @@
 """The IOI (indirect object identification) data set: prompts as tokens, answers, positions, and the logit difference.
 
 Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), introduced the task. The 8 prompts are those of
-TransformerLens's demos; they stand in `published/gpt2_small_ioi.json`, beside the results that belong to them.
+TransformerLens's demos; `published/gpt2_small_ioi.json` contains them and the results published for them.
 """
 
 import re
@@ -19,7 +19,7 @@ from utils.published import published_results
 PROMPTS: list[str] = published_results()["prompts"]
 ANSWERS: list[tuple[str, str]] = [tuple(pair) for pair in published_results()["answers"]]
 
-# A tokenizer with fewer entries than this, such as ioi-mini's, knows whole words, and spells out the others.
+# A tokenizer with fewer entries than this, such as ioi-mini's, has tokens for whole words and spells out all others.
 SMALL_VOCABULARY = 5000
 
 Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
@@ -27,21 +27,21 @@ Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
 
 @dataclass(frozen=True)
 class IOIData:
-    """IOI prompts for one model.
+    """IOI prompts as tokens of one model.
 
-    Prompts come in adjacent pairs that differ only in S2, the second mention of the subject, so that swapping the
-    two prompts of each pair makes the corrupted ones.
+    Prompts come in adjacent pairs that differ only in S2, the second mention of the subject. Swapping the two prompts
+    of each pair gives the corrupted prompts.
     """
 
     prompts: list[str]
     answers: list[tuple[str, str]]
-    """(correct, incorrect) for each prompt, each with its leading space."""
+    """(correct, incorrect) for each prompt, with leading spaces."""
     clean_tokens: Int[Tensor, "batch pos"]
-    """The clean prompts, with the beginning-of-sequence token in front."""
+    """The clean prompts, each starting with the beginning-of-sequence token."""
     corrupted_tokens: Int[Tensor, "batch pos"]
     answer_tokens: Int[Tensor, "batch 2"]
     positions: dict[str, Int[Tensor, "batch"]]
-    """Where `"S1"`, `"S1+1"`, `"IO"`, `"S2"` and `"END"` stand in each clean prompt."""
+    """The positions of `"S1"`, `"S1+1"`, `"IO"`, `"S2"` and `"END"` in each clean prompt."""
     labels: list[str]
     """The tokens of prompt 0 with their positions, for the axes of heat maps."""
     str_tokens: list[list[str]]
@@ -53,13 +53,13 @@ def load_ioi(
     prompts: Sequence[str] = tuple(PROMPTS),
     answers: Sequence[tuple[str, str]] = tuple(ANSWERS),
 ) -> IOIData:
-    """Turn IOI prompts into what the notebooks work with, on `model`'s device.
+    """Tokenize IOI prompts for a model, by default the 8 prompts of TransformerLens's demos, on the model's device.
 
-    `prompts` is a list of pairs, one prompt after the other, that differ only in S2; `answers` has (correct,
-    incorrect) for each prompt, each with its leading space.
+    Prompts 0 and 1, 2 and 3, and so on are pairs that differ only in S2; `answers` has (correct, incorrect) for each
+    prompt, with leading spaces.
 
-    Raises `PromptError` where an answer is not a single token of this model, where prompts differ in length, where
-    two prompts are no such pair, and where ioi-mini does not know a word.
+    Raises `PromptError` if an answer is not a single token of this model, if prompts differ in length, if two prompts
+    are not such a pair, or if ioi-mini does not know a word.
     """
     prompts, answers = list(prompts), [tuple(pair) for pair in answers]
     _check_counts(prompts, answers)
@@ -87,10 +87,10 @@ def logits_to_ave_logit_diff(
     answer_tokens: Int[Tensor, "batch 2"],
     per_prompt: bool = False,
 ) -> Float[Tensor, ""] | Float[Tensor, "batch"]:
-    """The logit difference: the logit of the correct answer minus that of the incorrect one, at END.
+    """Return the logit difference: the logit of the correct answer minus that of the incorrect one, at END.
 
-    Averaged over the prompts, or one number per prompt with `per_prompt`. After the function of the same name in
-    TransformerLens's exploratory demo.
+    It is the mean over the prompts, a 0-dimensional tensor, or one number for each prompt with `per_prompt`. After the
+    function of the same name in TransformerLens's exploratory analysis demo.
     """
     end_logits = logits[:, -1, :]
     correct, incorrect = end_logits.gather(dim=-1, index=answer_tokens).unbind(dim=-1)
@@ -99,9 +99,9 @@ def logits_to_ave_logit_diff(
 
 
 def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
-    """The metric of notebook 01 for these prompts: 0 on the corrupted run, 1 on the clean run, linear between.
+    """Return the metric of notebook 01 for these prompts: 0 on the corrupted run, 1 on the clean run, linear between.
 
-    The function returned takes logits of the corrupted prompts' shape and returns a scalar tensor.
+    The metric takes logits [batch pos d_vocab] of these prompts and returns a 0-dimensional tensor.
     """
     clean = logits_to_ave_logit_diff(model(data.clean_tokens), data.answer_tokens)
     corrupted = logits_to_ave_logit_diff(model(data.corrupted_tokens), data.answer_tokens)
@@ -113,7 +113,7 @@ def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
 
 
 def position_labels(str_tokens: list[str]) -> list[str]:
-    """Axis labels that no two positions share: `"John 2"`, `"John 10"`."""
+    """Return a distinct axis label for each position, such as `"John 2"` and `"John 10"`."""
     return [f"{token.strip()} {position}" for position, token in enumerate(str_tokens)]
 
 
@@ -121,11 +121,11 @@ def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
     if not prompts or len(prompts) % 2:
         raise PromptError(
             f"There are {len(prompts)} prompts, but they come in pairs that differ only in the second mention of the "
-            "subject: give an even number, the two of a pair side by side."
+            "subject: pass an even number, the two of a pair next to each other."
         )
     if len(prompts) != len(answers):
         raise PromptError(
-            f"There are {len(prompts)} prompts and {len(answers)} answer pairs: give one (correct, incorrect) pair "
+            f"There are {len(prompts)} prompts and {len(answers)} answer pairs: pass one (correct, incorrect) pair "
             "for each prompt."
         )
     for answer in [answer for pair in answers for answer in pair]:
@@ -134,15 +134,15 @@ def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
 
 
 def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
-    """Raise `PromptError` where a model of a few hundred words meets another one, of which it has learnt nothing."""
+    """Raise `PromptError` if a model whose vocabulary is a few hundred words does not know a word of the prompts."""
     if len(model.tokenizer) >= SMALL_VOCABULARY:
         return
     for prompt in prompts:
         for word in re.findall(r" ?\w+| ?[^\w\s]+", prompt):
             if len(model.to_tokens(word, prepend_bos=False)[0]) != 1:
                 raise PromptError(
-                    f"The model in use does not know {word.strip()!r} in {prompt!r}: it has learnt the words listed in "
-                    "utils/ioi_mini/words.json and no others, so choose one of those, or load gpt2-small."
+                    f"The model in use does not know {word.strip()!r} in {prompt!r}: use the words listed in "
+                    "utils/ioi_mini/words.json, or load gpt2-small."
                 )
 
 
@@ -161,8 +161,8 @@ def _equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Te
     for prompt, row in zip(prompts, rows, strict=True):
         if len(row) != len(rows[0]):
             raise PromptError(
-                f"Every prompt must have as many tokens as the first, for a patch goes from a position to the same "
-                f"position: {prompts[0]!r} has {len(rows[0])} and {prompt!r} has {len(row)}."
+                f"Every prompt must have as many tokens as the first, because a patch goes from a position to the "
+                f"same position: {prompts[0]!r} has {len(rows[0])} and {prompt!r} has {len(row)}."
             )
     return torch.stack(rows)
 
@@ -182,9 +182,9 @@ def _find_positions(
         if len(differing) != 1 or subject_positions[1:] != differing or clean.count(correct) != 1:
             partner = prompts[row ^ 1]
             raise PromptError(
-                f"{prompts[row]!r} and {partner!r} are no IOI pair with the answers {answers[row]}: the incorrect "
-                "answer must be the name that comes twice, the correct one must come once, and the two prompts must "
-                "differ in the second mention only."
+                f"{prompts[row]!r} and {partner!r} are not an IOI pair with the answers {answers[row]}: the incorrect "
+                "answer must be the name that occurs twice, the correct one must occur once, and the two prompts must "
+                "differ only in the second mention."
             )
         found["S1"].append(subject_positions[0])
         found["S1+1"].append(subject_positions[0] + 1)

@@ -1,6 +1,6 @@
 """Load the model a notebook runs on: gpt2-small, the built-in ioi-mini, or any causal language model.
 
-Every model takes the same way in: its name is turned into a folder in Hugging Face format (built in, in the
+Every model is loaded in the same way: its name is turned into a folder in Hugging Face format (built in, in the
 Hugging Face cache, or just downloaded), and that folder is loaded.
 """
 
@@ -22,38 +22,34 @@ from utils.errors import ModelError
 
 IOI_MINI_FOLDER = Path(__file__).parent / "ioi_mini" / "model"
 
-# The hub keeps gpt2 under two names; a cache may know it by either.
-HUB_NAMES = {
-    "gpt2-small": ("openai-community/gpt2", "gpt2"),
-    "gpt2": ("openai-community/gpt2", "gpt2"),
-}
+# The hub has gpt2 under two names; a cache may hold it under either.
+HUB_NAMES = dict.fromkeys(("gpt2-small", "gpt2"), ("openai-community/gpt2", "gpt2"))
+HUB_TIMEOUT_SECONDS = 3.0
 
-HUB_PATIENCE_SECONDS = 3.0
-
-# Below this size a forward pass is mostly Python, and a second thread only gets in its way.
+# Below this size a forward pass is mostly Python, and a second thread slows it down.
 SMALL_MODEL_PARAMETERS = 20_000_000
 DEFAULT_THREADS = torch.get_num_threads()
 
 _in_use: tuple[str, TransformerBridge] | None = None
-_ready: dict[tuple[str, str], TransformerBridge] = {}
-"""By name and device, what `make_model_ready` has loaded and nobody has taken."""
+_preloaded: dict[tuple[str, str], TransformerBridge] = {}
+"""Models that `preload_model` loaded and `load_model` has not returned yet, by name and device."""
 
 
 def load_model(name: str | os.PathLike | None = None, device: str | None = None) -> TransformerBridge:
     """Load a model for the workbook: float32, evaluation mode, no gradients, LayerNorm folded.
 
     `name` is `"gpt2-small"`, `"ioi-mini"`, the name of another causal language model on the Hugging Face hub, or
-    a folder that holds one. Left out, it is the environment variable `IOI_MODEL`; where that is unset too, it is
-    gpt2-small if its weights can be had, and otherwise ioi-mini, with a printed note.
+    a folder that holds one. The default is the environment variable `IOI_MODEL`; where that is unset too, it is
+    gpt2-small if its weights are available, and otherwise ioi-mini, with a printed note.
 
-    `device` is `"cpu"`, `"cuda"` or `"mps"`. Left out, it is the environment variable `IOI_DEVICE`, and otherwise
+    `device` is `"cpu"`, `"cuda"` or `"mps"`. The default is the environment variable `IOI_DEVICE`, and otherwise
     the accelerator that PyTorch finds, or the CPU.
 
-    Raises `ModelError`, in one sentence, where a model that was asked for by name cannot be loaded.
+    Raises `ModelError`, in one sentence, where the requested model cannot be loaded.
     """
     global _in_use
     name, device, note = _choose(name, device)
-    model = _ready.pop((name, device), None)
+    model = _preloaded.pop((name, device), None)
     if model is None:
         model = _load_folder(find_model_folder(name), name, device)
     _in_use = (name, model)
@@ -61,21 +57,21 @@ def load_model(name: str | os.PathLike | None = None, device: str | None = None)
     return model
 
 
-def make_model_ready(name: str | os.PathLike | None = None, device: str | None = None) -> None:
-    """Load a model that the next `load_model` with these arguments gives at once, and no later one.
+def preload_model(name: str | os.PathLike | None = None, device: str | None = None) -> None:
+    """Load a model that the next `load_model` with these arguments returns at once; later ones load it again.
 
-    It is for a process that is forked afterwards, such as `make grade` has for its kernels: each has the model for its
-    own. Arguments and errors are those of `load_model`.
+    For a process that is forked afterwards, such as the one from which `make grade` forks kernels: each kernel has its
+    own copy of the model. Arguments and errors are those of `load_model`.
     """
     name, device, _ = _choose(name, device)
-    _ready[name, device] = _load_folder(find_model_folder(name), name, device)
+    _preloaded[name, device] = _load_folder(find_model_folder(name), name, device)
 
 
 def model_in_use() -> TransformerBridge:
-    """The model that the checks run on.
+    """Return the model that the checks run on.
 
-    That is the one `load_model` returned last, unless `IOI_MODEL` names another: grading sets it, so that
-    everybody is graded on the same model.
+    That is the one `load_model` returned last, unless `IOI_MODEL` names another: grading sets it, so that all
+    submissions are graded on the same model.
     """
     pinned = os.environ.get("IOI_MODEL", "")
     if _in_use is not None and pinned in ("", _in_use[0]):
@@ -84,15 +80,15 @@ def model_in_use() -> TransformerBridge:
 
 
 def model_name() -> str:
-    """The name that the model loaded last was asked for by; `"gpt2-small"` for either name of gpt2-small."""
+    """Return the name of the model loaded last, as passed to `load_model`; for gpt2-small always `"gpt2-small"`."""
     name = _in_use[0] if _in_use else ""
     return "gpt2-small" if name in HUB_NAMES or name in HUB_NAMES["gpt2-small"] else name
 
 
 def find_model_folder(name: str) -> Path:
-    """Return the folder, in Hugging Face format, that holds the model `name`, downloading it if need be.
+    """Return the folder, in Hugging Face format, that holds the model `name`; download it if it is not cached.
 
-    Raises `ModelError` where there is none.
+    Raises `ModelError` where there is no such folder.
     """
     if name == "ioi-mini":
         return IOI_MINI_FOLDER
@@ -102,13 +98,13 @@ def find_model_folder(name: str) -> Path:
         return _find_in_cache(name) or _download(name)
     except HFValidationError:
         raise ModelError(
-            f"{name!r} is neither a folder on this machine nor a possible name on the Hugging Face hub: give a "
-            'folder that exists, or a name such as "gpt2-small" or "ioi-mini".'
+            f"{name!r} is neither a folder on this machine nor a valid name on the Hugging Face hub: pass an "
+            'existing folder, or a name such as "gpt2-small" or "ioi-mini".'
         ) from None
 
 
 def _choose(name: str | os.PathLike | None, device: str | None) -> tuple[str, str, str]:
-    """The model's name and device, chosen where they are left out, and a note where the name is a second choice."""
+    """Return the model's name and device, with defaults filled in, and a note if the name is a fallback."""
     name = os.fspath(name) if name else os.environ.get("IOI_MODEL", "")
     note = ""
     if not name:
@@ -117,24 +113,20 @@ def _choose(name: str | os.PathLike | None, device: str | None) -> tuple[str, st
 
 
 def _gpt2_small_or_ioi_mini() -> tuple[str, str]:
-    """Choose the model for a reader who named none; return its name and, for the second choice, a note."""
+    """Return the default model's name and, where it is the fallback, a note."""
     if _find_in_cache("gpt2-small") or _ask_hub("gpt2-small"):
         return "gpt2-small", ""
     return "ioi-mini", (
         "Model: ioi-mini, the small model built into this workbook.\n"
         "The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer. ioi-mini was\n"
         "trained to show the same circuit at the same heads, so everything below works, but it is not the real model.\n"
-        'With a network, load_model("gpt2-small") fetches that (550 MB, once).'
+        'With a network, load_model("gpt2-small") downloads that one (550 MB, once).'
     )
 
 
-def _hub_names(name: str) -> tuple[str, ...]:
-    return HUB_NAMES.get(name, (name,))
-
-
 def _find_in_cache(name: str) -> Path | None:
-    """Return the cached folder of a hub model, if its configuration, weights and tokenizer are all there."""
-    for hub_name in _hub_names(name):
+    """Return the cached folder of a hub model, or None if its configuration, weights or tokenizer are missing."""
+    for hub_name in HUB_NAMES.get(name, (name,)):
         try:
             folder = Path(huggingface_hub.snapshot_download(hub_name, local_files_only=True))
         except LocalEntryNotFoundError:
@@ -153,48 +145,45 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def _ask_hub(name: str) -> huggingface_hub.ModelInfo | None:
-    """What the hub says of a model; None if it gives no usable answer in time.
+    """Return the hub's description of a model, or None if there is no usable answer in time.
 
-    In a thread of its own, because a broken name service can hang for half a minute, whatever the time limit.
+    Asks in a separate thread, because a broken name service can hang for half a minute, whatever the timeout.
     """
-    answers = []
+    answers: list[huggingface_hub.ModelInfo] = []
 
     def ask() -> None:
         with contextlib.suppress(Exception):
-            answers.append(huggingface_hub.model_info(_hub_names(name)[0], timeout=HUB_PATIENCE_SECONDS))
+            answers.append(huggingface_hub.model_info(HUB_NAMES.get(name, (name,))[0], timeout=HUB_TIMEOUT_SECONDS))
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(HUB_PATIENCE_SECONDS)
+    asking.join(HUB_TIMEOUT_SECONDS)
     return answers[0] if answers else None
 
 
 def _download(name: str) -> Path:
-    """Fetch a model from the hub into its cache and return its folder."""
+    """Download a model from the hub into the cache and return its folder."""
     info = _ask_hub(name)
     if info is None:
         raise ModelError(
-            f"{name} is not in the Hugging Face cache of this machine and cannot be had from the hub now: connect to a "
-            "network and try again (it is then kept for later), check the name, or use the built-in model with "
+            f"{name} is not in the Hugging Face cache of this machine and the hub is not available now: connect to a "
+            "network and try again (it is then cached), check the name, or use the built-in model with "
             'load_model("ioi-mini").'
         )
     files = [file.rfilename for file in info.siblings or []]
     weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
+    wanted = ["*.json", "*.txt", "*.model", weights]
     try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                info.id, allow_patterns=["*.json", "*.txt", "*.model", weights], ignore_patterns=["*/*"]
-            )
-        )
-    except Exception as error:  # the hub, the network and the disk each have errors of their own
+        return Path(huggingface_hub.snapshot_download(info.id, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # the hub, the network and the disk raise different errors
         raise ModelError(
-            f"{name} could not be fetched from the Hugging Face hub ({_first_line(error)}): try again, or use the "
+            f"{name} could not be downloaded from the Hugging Face hub ({_first_line(error)}): try again, or use the "
             'built-in model with load_model("ioi-mini").'
         ) from None
 
 
 def _choose_device(wanted: str | None) -> str:
-    """Return the device asked for, or the best one there is."""
+    """Return the requested device, or the best available one."""
     counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     available = [kind for kind, count in counts.items() if count]
     if wanted is None:
@@ -221,8 +210,8 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
-                f"The weights of {name} cannot be read ({_first_line(error)}): the files in {folder} are damaged or "
-                "incomplete; delete that folder and fetch the model again."
+                f"The weights of {name} cannot be read ({_first_line(error)}): the files in {folder} are corrupt or "
+                "incomplete; delete that folder and download the model again."
             ) from None
         _refuse_missing_weights(report["missing_keys"] or report["mismatched_keys"], folder, name)
         torch.set_num_threads(1 if hf_model.num_parameters() < SMALL_MODEL_PARAMETERS else DEFAULT_THREADS)
@@ -245,12 +234,12 @@ def _refuse_other_models(folder: Path, name: str) -> None:
         architectures = config.get("architectures") or []
     except FileNotFoundError:
         raise ModelError(
-            f"{folder} is not a model's folder, for it has no config.json: give the folder that the Hugging Face "
+            f"{folder} is not a model's folder, because it has no config.json: pass the folder that the Hugging Face "
             "method save_pretrained wrote."
         ) from None
     except (ValueError, AttributeError):
         raise ModelError(
-            f"The config.json of {name} cannot be read as a model's configuration: fetch the model again."
+            f"The config.json of {name} is not a valid model configuration: download the model again."
         ) from None
     causal = [kind for kind in architectures if kind.endswith(("ForCausalLM", "LMHeadModel"))]
     if (architectures and not causal) or config.get("is_encoder_decoder"):
@@ -265,8 +254,8 @@ def _refuse_missing_weights(missing: set, folder: Path, name: str) -> None:
     if missing:
         example = sorted(str(key) for key in missing)[0]
         raise ModelError(
-            f"The weights of {name} are incomplete ({len(missing)} tensors are missing or have another shape, such as "
-            f"{example}): delete {folder} and fetch the model again."
+            f"The weights of {name} are incomplete ({len(missing)} tensors are missing or have the wrong shape, for "
+            f"example {example}): delete {folder} and download the model again."
         )
 
 
@@ -276,7 +265,7 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet_loading():
-    """Keep progress bars and advice about loading away from the reader, who can do nothing with them."""
+    """Hide progress bars and advice about loading, which a reader can do nothing about."""
     verbosity = transformers.logging.get_verbosity()
     bar = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()

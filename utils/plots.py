@@ -1,4 +1,4 @@
-"""Heat maps and attention patterns, drawn the same way in every notebook, without a network."""
+"""Heat maps and attention patterns for all notebooks; none of them needs a network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -107,24 +107,24 @@ def heat_map(
 
 
 def _longest(labels: Sequence[str] | None) -> int:
-    """The number of letters of the longest label."""
+    """Return the number of letters of the longest label."""
     return max(map(len, labels or []), default=0)
 
 
 def attention_view(
     pattern: Float[Tensor, "head pos_q pos_k"], str_tokens: Sequence[str], head_names: Sequence[str]
 ) -> HTML:
-    """Show attention patterns of some heads on one prompt with circuitsvis: pick a head, hover over a token.
+    """Return a circuitsvis view of some heads' attention patterns on one prompt: select a head, hover over a token.
 
     `str_tokens` is the prompt's tokens as text and `head_names` names the heads, for example `["9.9", "9.6"]`. The
-    JavaScript (1.3 MB) is part of the output, so that the view needs no network: show several heads in one view.
+    output contains the JavaScript (1.3 MB), so that the view needs no network: show several heads in one view.
     """
     view = circuitsvis.attention.attention_heads(
         attention=pattern.detach().float().cpu(),
         tokens=list(str_tokens),
         attention_head_names=list(head_names),
     )
-    # On white, like the heat maps, in a dark theme too; head names small enough to leave the little patterns visible.
+    # White like the heat maps, in a dark theme too; head names are small so that the thumbnails stay visible.
     return HTML(
         "<style>.attention-view h4 { font-size: 11px; font-weight: normal; line-height: 1.1; }</style>"
         '<div class="attention-view" style="max-width: 760px; background: white; color: black;">'
@@ -133,9 +133,9 @@ def attention_view(
 
 
 def topk_of_Nd_tensor(tensor: Float[Tensor, "..."], k: int) -> list[tuple[int, ...]]:
-    """The indices of the `k` largest entries of a tensor of any shape, largest first.
+    """Return the indices of the `k` largest entries of a tensor of any shape, the largest first.
 
-    For a `[layer, head]` tensor that is a list of (layer, head) pairs.
+    For a [layer head] tensor that is a list of (layer, head) pairs.
     """
     flat_indices = tensor.flatten().topk(k).indices
     indices = torch.unravel_index(flat_indices, tensor.shape)

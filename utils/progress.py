@@ -1,4 +1,4 @@
-"""Progress bars for work that takes a while, the same everywhere."""
+"""The progress bar of all sweeps."""
 
 import sys
 
@@ -8,16 +8,11 @@ SECONDS_WITHOUT_A_BAR = 2.0
 
 
 def progress_bar(total: int | None, wanted: bool = True) -> tqdm:
-    """A bar for `total` patched runs with the time left, which appears only if they take longer than two seconds.
+    """Return a progress bar for `total` patched runs, which appears only if they take longer than two seconds.
 
-    It goes to stdout: nbgrader takes anything on stderr for a failure. tqdm's environment variable `TQDM_DISABLE=1`
-    turns it off.
+    It is written to stdout, because nbgrader treats output on stderr as a failure. `wanted=False` turns it off, and so
+    does tqdm's environment variable `TQDM_DISABLE=1`.
     """
-    return tqdm(
-        total=total,
-        delay=SECONDS_WITHOUT_A_BAR,
-        mininterval=1.0,  # a saved page shows every state of the bar
-        file=sys.stdout,
-        unit="run",
-        **({} if wanted else {"disable": True}),
-    )
+    disable = {} if wanted else {"disable": True}  # passing False would override TQDM_DISABLE
+    # A saved page shows every state of the bar, so update it once a second only.
+    return tqdm(total=total, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit="run", **disable)

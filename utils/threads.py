@@ -1,8 +1,8 @@
-"""How PyTorch's threads wait for each other. Import this before PyTorch, which reads the setting once.
+"""Sets how long PyTorch's threads spin when they wait for each other. Import it before PyTorch, which reads it once.
 
-A waiting thread of GNU's OpenMP spins some 300,000 times before it sleeps. On a machine with other
-work, where the thread that is waited for may not be running, a fast sweep then takes a hundred times as long. With
-4,000 spins it takes three times as long there, and no longer than before where the machine is idle.
+Threads of GNU's OpenMP that wait for another thread spin some 300,000 times before they sleep. On a busy machine, where
+the other thread may not be running, a fast sweep then takes a hundred times as long. With 4,000 spins it takes three
+times as long there, and no longer than before on an idle machine.
 """
 
 import os
