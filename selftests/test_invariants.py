@@ -84,7 +84,7 @@ def of_differences(combine):
         (torch.sum, "differences 2, 1 and 3"),
         (lambda differences: differences[0], "the prompts in another order"),
         (lambda differences: differences.mean().clamp(-1, 3), "logits ten times as large"),
-        (lambda differences: differences.mean().abs(), "correct and incorrect exchanged"),
+        (lambda differences: differences.mean().abs(), "correct and incorrect swapped"),
     ],
 )
 def test_each_logit_difference_put_there_tells_something_of_its_own(combine, words):

@@ -21,7 +21,7 @@ from selftests.answer_bank import (
 )
 from tests.checks.checking import CheckFailed, show, two_texts
 
-ON_LOGITS = "ioi_metric on random logits of shape [3 5 11], with all arguments given"
+ON_LOGITS = "ioi_metric on random logits of shape [3 5 11], with all four arguments"
 ON_A_TINY_MODEL = "on a random model with 2 layers and 3 heads, 4 prompts of 6 tokens"
 RESID_PRE, HEAD_OUT = "get_act_patch_resid_pre", "get_act_patch_attn_head_out_all_pos"
 BOUND_LATE = (
@@ -38,17 +38,17 @@ def unequal(name: str) -> str:
 SLIPS = {
     "ioi_metric__python_float": (
         "Returns a Python number.",
-        f"{ON_LOGITS}, returns a scalar tensor",
+        f"{ON_LOGITS}, returns a 0-dimensional tensor",
         "a tensor of shape [] and type torch.float32",
         "a float: 0.5809779167175293",
-        "return the tensor, not a Python number: leave out .item() and float()",
+        "return the tensor, not a Python number: remove .item() and float()",
     ),
     "ioi_metric__per_prompt": (
         "Does not average over the prompts.",
-        f"{ON_LOGITS}, returns a scalar tensor",
+        f"{ON_LOGITS}, returns a 0-dimensional tensor",
         "a tensor of shape [] and type torch.float32",
         "a tensor of shape [3] and type torch.float32",
-        "this is one number for each prompt: take their .mean()",
+        "this is one number for each prompt: return their .mean()",
     ),
     "ioi_metric__not_normalised": (
         "The logit difference itself.",
@@ -62,14 +62,14 @@ SLIPS = {
         ON_LOGITS,
         "0.5810",
         "-0.5810",
-        "the sign is turned: correct minus incorrect, and clean minus corrupted",
+        "the sign is flipped: correct minus incorrect, and clean minus corrupted",
     ),
     "ioi_metric__swapped_ends": (
         "0 on the clean run and 1 on the corrupted run.",
         ON_LOGITS,
         "0.5810",
         "0.4190",
-        "0 and 1 are exchanged: 0 belongs to the corrupted run",
+        "0 and 1 are swapped: 0 belongs to the corrupted run",
     ),
     "ioi_metric__first_position": (
         "Reads the logits at position 0.",
@@ -97,7 +97,7 @@ SLIPS = {
         ON_LOGITS,
         "0.5810",
         "0.6804",
-        "average over the prompts, do not add them up",
+        "average over the prompts, do not sum",
     ),
     "patch_residual_component__returns_none": (
         "Edits in place and returns nothing.",
@@ -111,7 +111,7 @@ SLIPS = {
         "patch_residual_component returns the whole activation, [batch pos d_model]",
         "a tensor of shape [2, 5, 7] and type torch.float32",
         "a tensor of shape [2, 7] and type torch.float32",
-        "return the whole activation, not the slice alone",
+        "return the whole activation, not only the slice",
     ),
     "patch_residual_component__first_prompt_only": (
         "Patches the first prompt only.",
@@ -134,7 +134,7 @@ SLIPS = {
         "patch_residual_component leaves the clean cache as it was",
         "the clean cache unchanged",
         "the clean cache was changed",
-        "write into the corrupted activation, and return that or a new tensor, never one from the clean cache",
+        "write to the corrupted activation and return it, or a new tensor, never one from the clean cache",
     ),
     "patch_residual_component__bug": (
         "Misspells a name.",
@@ -151,7 +151,7 @@ SLIPS = {
         "0.8742 at prompt 0, pos 1, d_head 2",
         "head 0 has clean values in some places only, and head 1, 2 changed; in head 0: 2.0142 at prompt 0, pos 1, "
         "d_head 0; 2.3986 at prompt 0, pos 1, d_head 1; 2.8362 at prompt 0, pos 1, d_head 2 (56 of 70 entries differ)",
-        "the head axis is axis 2: write to index head_index of that axis, and to no other",
+        "the head axis is axis 2: write to index head_index of that axis only",
     ),
     "patch_attn_patterns__index_constant": (
         "Always patches head 0.",
@@ -160,7 +160,7 @@ SLIPS = {
         "0.9298 at prompt 0, pos_q 0, pos_k 2",
         "head 1 was not changed, and head 0 changed; in head 1: 2.9702 at prompt 0, pos_q 0, pos_k 0; "
         "2.4313 at prompt 0, pos_q 0, pos_k 1; 2.8882 at prompt 0, pos_q 0, pos_k 2 (70 of 70 entries differ)",
-        "the head axis is axis 1: write to index head_index of that axis, and to no other",
+        "the head axis is axis 1: write to index head_index of that axis only",
     ),
     "get_act_patch_resid_pre__late_binding": (
         "Functions made in a loop are called after it, and all see the last position.",

@@ -82,7 +82,7 @@ def test_a_learners_own_helper_in_another_cell_is_found(copy_of_solutions: Path)
     ("prepare", "message"),
     [
         (lambda folder: None, "There is no notebook in"),
-        (lambda folder: (folder / "01.ipynb").write_text("no JSON"), "cannot be read as a notebook"),
+        (lambda folder: (folder / "01.ipynb").write_text("no JSON"), "is not a valid notebook"),
     ],
     ids=["empty folder", "not a notebook"],
 )

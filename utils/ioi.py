@@ -61,7 +61,7 @@ def load_ioi(
     Raises `PromptError` if an answer is not a single token of this model, if prompts differ in length, if two prompts
     are not such a pair, or if ioi-mini does not know a word.
     """
-    prompts, answers = list(prompts), [tuple(pair) for pair in answers]
+    prompts, answers = list(prompts), [(correct, incorrect) for correct, incorrect in answers]
     _check_counts(prompts, answers)
     _refuse_unknown_words(model, prompts)
     answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in answers]
@@ -174,7 +174,7 @@ def _find_positions(
     prompts: list[str],
     answers: list[tuple[str, str]],
 ) -> dict[str, Int[Tensor, "batch"]]:
-    found = {"S1": [], "S1+1": [], "IO": [], "S2": [], "END": []}
+    found: dict[str, list[int]] = {"S1": [], "S1+1": [], "IO": [], "S2": [], "END": []}
     for row, (clean, corrupted) in enumerate(zip(clean_tokens.tolist(), corrupted_tokens.tolist(), strict=True)):
         correct, incorrect = answer_tokens[row].tolist()
         differing = [pos for pos, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b]

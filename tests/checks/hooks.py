@@ -1,4 +1,4 @@
-"""How a hook function is checked: it must patch exactly one slice of an activation, and nothing else."""
+"""Checks of hook functions: a hook must patch exactly one slice of an activation."""
 
 import inspect
 import itertools
@@ -17,7 +17,7 @@ from tests.exercises import Exercise
 
 LAYERS = (1, 0)
 AXES = {"batch": "prompt", "head_index": "head"}
-"""What the messages call an axis, where that is not its name in the shape."""
+"""Names of axes in messages, where they differ from those in the shape."""
 GROWTH = 4
 SIZES = {"batch": 2, "head_index": 3, "pos": 5, "pos_q": 5, "pos_k": 7, "d_head": 7, "d_model": 7}
 """The sizes of an activation's axes: no two alike in one activation, so that a swapped axis cannot pass by luck."""
@@ -25,7 +25,7 @@ SIZES = {"batch": 2, "head_index": 3, "pos": 5, "pos_q": 5, "pos_k": 7, "d_head"
 
 @dataclass(frozen=True)
 class HookCase:
-    """One call of a hook function: the activation it gets, and the index it is to patch on axis number `axis`."""
+    """One call of a hook function: the activation it receives, and the index on axis `axis` that it must patch."""
 
     activation_name: str
     layer: int
@@ -37,7 +37,7 @@ class HookCase:
 
 
 def check_hook(function: Callable, exercise: Exercise) -> None:
-    """Try a hook function on small random tensors, for two layers and every index of the axis to be patched."""
+    """Check a hook function on small random tensors, for two layers and every index. Raises `CheckFailed`."""
     _require_hook_arguments(function, exercise.name)
     _, _, index_argument, _ = exercise.arguments
     sizes = {axis: SIZES[axis] for axis in exercise.axes.split()}
@@ -53,7 +53,7 @@ def check_hook(function: Callable, exercise: Exercise) -> None:
 def _in_order(
     activation_names: tuple[str, ...], sizes: dict[str, int], axis: int, random_numbers: torch.Generator
 ) -> Iterator[HookCase]:
-    """Every index in turn, with one activation in the clean cache, so that messages are easy to follow."""
+    """Yield every index in order, with one activation in the clean cache, so that messages are easy to understand."""
     for activation_name in activation_names:
         clean_cache = _random_cache((activation_name,), sizes, random_numbers)
         for layer, index in itertools.product(LAYERS, range(list(sizes.values())[axis])):
@@ -64,7 +64,7 @@ def _in_order(
 def _shuffled(
     activation_names: tuple[str, ...], sizes: dict[str, int], axis: int, random_numbers: torch.Generator
 ) -> Iterator[HookCase]:
-    """The same with every axis longer, all activations in one cache, and in no order, which a count of calls fails."""
+    """Yield all cases in random order, with longer axes and one cache, so that a hook that counts its calls fails."""
     sizes = {name: size + GROWTH for name, size in sizes.items()}
     clean_cache = _random_cache(activation_names, sizes, random_numbers)
     calls = list(itertools.product(activation_names, LAYERS, range(list(sizes.values())[axis])))
@@ -75,10 +75,10 @@ def _shuffled(
 
 
 def _require_hook_arguments(function: Callable, name: str) -> None:
-    """Refuse what transformer_lens cannot call: it passes the activation by position and the hook point by name."""
+    """Raise `CheckFailed` unless transformer_lens can call the hook: activation by position, hook point by name."""
     try:
         signature = inspect.signature(function)
-    except Exception:  # a builtin has none, and an object may answer in its own way
+    except Exception:  # a builtin has no signature, and a learner's object may raise anything
         return
     try:
         signature.bind_partial(None, hook=None)
@@ -94,13 +94,13 @@ def _require_hook_arguments(function: Callable, name: str) -> None:
 def _random_cache(
     activation_names: tuple[str, ...], sizes: dict[str, int], random_numbers: torch.Generator
 ) -> ActivationCache:
-    """A clean cache with activations of two layers; its values, below 1, never coincide with corrupted ones."""
+    """Return a clean cache with activations of two layers, whose values, below 1, differ from all corrupted ones."""
     names = [get_act_name(name, layer) for name in activation_names for layer in LAYERS]
     return ActivationCache({name: _random_tensor(sizes, random_numbers) for name in names}, model=None)
 
 
 def _random_tensor(sizes: dict[str, int], random_numbers: torch.Generator) -> Tensor:
-    # On the CPU, where the generator is, whatever the default device.
+    # On the CPU, like the generator, even if the default device is another.
     return torch.rand(*sizes.values(), generator=random_numbers, dtype=torch.float32, device="cpu")
 
 
@@ -119,13 +119,13 @@ def _check_one_patch(function: Callable, exercise: Exercise, case: HookCase) -> 
     result = call_with(function, name, **dict(zip(exercise.arguments, values, strict=True)))
     _refuse_changed_cache(name, case.clean_cache, clean_before)
     axes = " ".join(case.sizes)
-    # The cached tensor itself, or a view of it, cannot pass what follows: its other slices are clean ones.
+    # Returning the cached tensor, or a view of it, cannot pass: its other slices are clean too.
     result = require_tensor(
         result,
         tuple(case.corrupted.shape),
         case.corrupted.dtype,
         f"{name} returns the whole activation, [{axes}]",
-        shape_hint(result, case.corrupted.shape, axes) or "return the whole activation, not the slice alone",
+        shape_hint(result, case.corrupted.shape, axes) or "return the whole activation, not only the slice",
     )
     _compare_slices(result, clean, name, index_argument, case)
 
@@ -136,7 +136,7 @@ def _refuse_changed_cache(name: str, clean_cache: ActivationCache, before: dict[
             f"{name} leaves the clean cache as it was",
             "the clean cache unchanged",
             "the clean cache was changed",
-            "write into the corrupted activation, and return that or a new tensor, never one from the clean cache",
+            "write to the corrupted activation and return it, or a new tensor, never one from the clean cache",
         )
 
 
@@ -153,7 +153,7 @@ def _compare_slices(result: Tensor, clean: Tensor, name: str, index_argument: st
         state, hint = _state_of_slice(ours, wanted, before)
         if touched:
             state += f", and {axis_name} {some(touched)} changed"
-            hint = f"the {axis_name} axis is axis {axis}: write to index {index_argument} of that axis, and to no other"
+            hint = f"the {axis_name} axis is axis {axis}: write to index {index_argument} of that axis only"
         expected, actual = show(ours, wanted, ours != wanted, " ".join(axes))
         raise CheckFailed(
             checked,
@@ -171,13 +171,13 @@ def _compare_slices(result: Tensor, clean: Tensor, name: str, index_argument: st
 
 
 def _state_of_slice(ours: Tensor, wanted: Tensor, before: Tensor) -> tuple[str, str]:
-    """What came of the slice that should hold the clean values, and the hint for that."""
+    """Return the state of the slice that should have the clean values, and a hint."""
     is_clean, is_corrupted = ours == wanted, ours == before
     prompts = [i for i in range(len(ours)) if is_clean[i].all()]
     if is_corrupted.all():
         return (
             "was not changed",
-            "write the clean values into the activation, or build a new one of them, and return that",
+            "write the clean values to the activation, or to a new tensor, and return that",
         )
     if prompts:
         return (

@@ -1,7 +1,8 @@
-"""Read the functions a learner wrote out of a folder of notebooks, without running the sweeps and plots in them."""
+"""Reads the functions that a learner wrote in notebooks, without running the sweeps and plots."""
 
 import ast
 import linecache
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -10,35 +11,34 @@ DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 
 
 class NotebookError(Exception):
-    """A notebook cannot be read, or its setup fails; the text says which and why."""
+    """A notebook is invalid, or one of its cells fails; the message says which and why."""
 
 
 def find_notebooks(folder: Path) -> list[Path]:
-    """The notebooks in a folder and below it, in order, without Jupyter's checkpoints.
+    """Return the notebooks in a folder and its subfolders, sorted, without Jupyter's checkpoints.
 
-    Raises `NotebookError` where there are none, and where one name stands twice, as in a folder of many students.
+    Raises `NotebookError` if there are none, or if two have the same name, as in a folder of many students.
     """
     found = sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     if not found:
-        raise NotebookError(f"There is no notebook in {folder}: give a folder such as exercises or solutions.")
-    names = [path.name for path in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise NotebookError(f"{folder} holds {twice[0]} more than once: give the folder of one copy of the workbook.")
+        raise NotebookError(f"There is no notebook in {folder}: pass a folder such as exercises or solutions.")
+    duplicate = next((name for name, count in Counter(path.name for path in found).items() if count > 1), None)
+    if duplicate:
+        raise NotebookError(f"{folder} has more than one {duplicate}: pass a folder with one copy of the workbook.")
     return found
 
 
 def read_functions(notebook: Path) -> dict[str, object]:
-    """Run what a notebook's functions need and return all names it then defines.
+    """Run the cells that a notebook's functions need and return all names these define.
 
-    Run are the cells tagged `setup`, the cells a learner fills in, and imports and definitions anywhere else (a
-    learner's own helpers). Sweeps, plots and checks are left out.
+    These are the cells tagged `setup`, the exercise cells, and imports and definitions anywhere else (a learner's own
+    helpers), without sweeps, plots and checks. Raises `NotebookError` if the file is invalid or a cell fails.
     """
     namespace: dict[str, object] = {"__name__": notebook.stem}
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except Exception as error:
-        raise NotebookError(f"{notebook} cannot be read as a notebook: {error}") from None
+        raise NotebookError(f"{notebook} is not a valid notebook: {error}") from None
     for number, cell in enumerate(cell for cell in cells if cell.cell_type == "code"):
         file = f"{notebook}, code cell {number + 1}"
         linecache.cache[file] = (len(cell.source), None, cell.source.splitlines(keepends=True), file)

@@ -1,5 +1,5 @@
 # Uses the first prompt only.
-# message: average over the prompts, not one of them
+# message: average over all prompts, not only one
 import utils
 
 

@@ -1,5 +1,5 @@
 # Keeps an axis of size 1.
-# message: leave no other axis
+# message: return no other axis
 import utils
 
 

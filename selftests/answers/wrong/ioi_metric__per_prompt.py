@@ -1,5 +1,5 @@
 # Does not average over the prompts.
-# message: take their .mean()
+# message: return their .mean()
 import utils
 
 

@@ -1,5 +1,5 @@
 # Takes probabilities in place of logits.
-# message: use the logits themselves, not probabilities
+# message: use logits, not probabilities
 import utils
 
 

@@ -1,5 +1,5 @@
 # Returns a Python number.
-# message: leave out .item() and float()
+# message: remove .item() and float()
 import utils
 
 

@@ -1,5 +1,5 @@
 # Incorrect minus correct.
-# message: the sign is turned
+# message: the sign is flipped
 import utils
 
 

@@ -1,5 +1,5 @@
 # Adds up the prompts in place of averaging.
-# message: average over the prompts, do not add them up
+# message: average over the prompts, do not sum
 import utils
 
 

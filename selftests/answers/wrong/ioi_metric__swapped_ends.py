@@ -1,5 +1,5 @@
 # 0 on the clean run and 1 on the corrupted run.
-# message: 0 and 1 are exchanged
+# message: 0 and 1 are swapped
 import utils
 
 
