@@ -92,8 +92,8 @@ class Canvas:
         self, x: float, y: float, width: float, height: float, label: str = "", colour: str = GREY, **style: Any
     ) -> None:
         """Draw a rounded box around the middle (x, y), with its label inside; `style` is `dash` and `fill_opacity`."""
-        corner = {"x": x - width / 2, "y": y - height / 2, "rx": 5}
-        self._shape("rect", colour, **style, **corner, width=width, height=height, stroke_width=2)
+        left, top = x - width / 2, y - height / 2
+        self._shape("rect", colour, **style, x=left, y=top, rx=5, width=width, height=height, stroke_width=2)
         if label:
             self.write(x, y, label)
 

@@ -17,7 +17,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError
-from utils.ioi import IOIData, load_ioi, logits_to_ave_logit_diff
+from utils.ioi import POSITIONS, IOIData, load_ioi, logits_to_ave_logit_diff
 from utils.published import published_results
 from utils.references import reference_sweep
 from utils.sweep_specs import HEAD_COMPONENTS
@@ -25,7 +25,6 @@ from utils.sweep_specs import HEAD_COMPONENTS
 Head = tuple[int, int]
 Circuit = dict[str, list[Head]]
 
-POSITIONS = ("S1", "S1+1", "IO", "S2", "END")
 COMPONENT_NAMES = {"q": "queries", "v": "values"}
 MIN_ATTENTION = 0.25
 """A head attends to a position if at least this share of its attention goes there, three times a uniform share."""

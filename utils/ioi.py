@@ -19,6 +19,8 @@ from utils.published import published_results
 PROMPTS: list[str] = published_results()["prompts"]
 ANSWERS: list[tuple[str, str]] = [tuple(pair) for pair in published_results()["answers"]]
 
+POSITIONS = ("S1", "S1+1", "IO", "S2", "END")
+
 # A tokenizer with fewer entries than this, such as ioi-mini's, has tokens for whole words and spells out all others.
 SMALL_VOCABULARY = 5000
 
@@ -69,7 +71,7 @@ def load_ioi(
     answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
     corrupted_tokens = clean_tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
     positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, answers)
-    str_tokens = [model.to_str_tokens(row) for row in clean_tokens]
+    str_tokens = [[str(token) for token in model.to_str_tokens(row)] for row in clean_tokens]
     return IOIData(
         prompts=prompts,
         answers=answers,
@@ -174,7 +176,7 @@ def _find_positions(
     prompts: list[str],
     answers: list[tuple[str, str]],
 ) -> dict[str, Int[Tensor, "batch"]]:
-    found: dict[str, list[int]] = {"S1": [], "S1+1": [], "IO": [], "S2": [], "END": []}
+    found = []
     for row, (clean, corrupted) in enumerate(zip(clean_tokens.tolist(), corrupted_tokens.tolist(), strict=True)):
         correct, incorrect = answer_tokens[row].tolist()
         differing = [pos for pos, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b]
@@ -186,9 +188,7 @@ def _find_positions(
                 "answer must be the name that occurs twice, the correct one must occur once, and the two prompts must "
                 "differ only in the second mention."
             )
-        found["S1"].append(subject_positions[0])
-        found["S1+1"].append(subject_positions[0] + 1)
-        found["IO"].append(clean.index(correct))
-        found["S2"].append(differing[0])
-        found["END"].append(len(clean) - 1)
-    return {name: torch.tensor(positions, device=clean_tokens.device) for name, positions in found.items()}
+        s1, s2 = subject_positions
+        found.append((s1, s1 + 1, clean.index(correct), s2, len(clean) - 1))
+    columns = torch.tensor(found, device=clean_tokens.device).unbind(1)
+    return dict(zip(POSITIONS, columns, strict=True))

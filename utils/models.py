@@ -9,7 +9,9 @@ import io
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -29,6 +31,11 @@ HUB_TIMEOUT_SECONDS = 3.0
 # Below this size a forward pass is mostly Python, and a second thread slows it down.
 SMALL_MODEL_PARAMETERS = 20_000_000
 DEFAULT_THREADS = torch.get_num_threads()
+
+FALLBACK_NOTE = """Model: ioi-mini, the small model built into this workbook.
+The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer. ioi-mini was
+trained to show the same circuit at the same heads, so everything below works, but it is not the real model.
+With a network, load_model("gpt2-small") downloads that one (550 MB, once)."""
 
 _in_use: tuple[str, TransformerBridge] | None = None
 _preloaded: dict[tuple[str, str], TransformerBridge] = {}
@@ -106,22 +113,10 @@ def find_model_folder(name: str) -> Path:
 def _choose(name: str | os.PathLike | None, device: str | None) -> tuple[str, str, str]:
     """Return the model's name and device, with defaults filled in, and a note if the name is a fallback."""
     name = os.fspath(name) if name else os.environ.get("IOI_MODEL", "")
-    note = ""
-    if not name:
-        name, note = _gpt2_small_or_ioi_mini()
-    return name, _choose_device(device or os.environ.get("IOI_DEVICE")), note
-
-
-def _gpt2_small_or_ioi_mini() -> tuple[str, str]:
-    """Return the default model's name and, where it is the fallback, a note."""
-    if _find_in_cache("gpt2-small") or _ask_hub("gpt2-small"):
-        return "gpt2-small", ""
-    return "ioi-mini", (
-        "Model: ioi-mini, the small model built into this workbook.\n"
-        "The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer. ioi-mini was\n"
-        "trained to show the same circuit at the same heads, so everything below works, but it is not the real model.\n"
-        'With a network, load_model("gpt2-small") downloads that one (550 MB, once).'
-    )
+    device = _choose_device(device or os.environ.get("IOI_DEVICE"))
+    if name or _find_in_cache("gpt2-small") or _ask_hub("gpt2-small"):
+        return name or "gpt2-small", device, ""
+    return "ioi-mini", device, FALLBACK_NOTE
 
 
 def _find_in_cache(name: str) -> Path | None:
@@ -131,13 +126,10 @@ def _find_in_cache(name: str) -> Path | None:
             folder = Path(huggingface_hub.snapshot_download(hub_name, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
-        if (folder / "config.json").exists() and _has_weights(folder) and _has_tokenizer(folder):
+        has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+        if (folder / "config.json").exists() and has_weights and _has_tokenizer(folder):
             return folder
     return None
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -205,9 +197,8 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
         )
     with _quiet_loading():
         try:
-            hf_model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-            )
+            load: Any = transformers.AutoModelForCausalLM.from_pretrained  # its annotation lacks the loading report
+            hf_model, report = load(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelError(
                 f"The weights of {name} cannot be read ({_first_line(error)}): the files in {folder} are corrupt or "
@@ -264,7 +255,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_loading():
+def _quiet_loading() -> Iterator[None]:
     """Hide progress bars and advice about loading, which a reader can do nothing about."""
     verbosity = transformers.logging.get_verbosity()
     bar = transformers.logging.is_progress_bar_enabled()

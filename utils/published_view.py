@@ -37,20 +37,17 @@ def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
     if "pos head" in PUBLISHED_SWEEPS[name].axes:
         raise WorkbookError(f"{name} has a map for each head: pick one of published_patching({name!r}) and imshow it.")
     if model_name() == "gpt2-small":
-        _print_difference(torch.as_tensor(tensor).detach().float().cpu(), published)
+        own = torch.as_tensor(tensor).detach().float().cpu()
+        if own.shape == published.shape:
+            print(f"Largest difference from the published map: {(own - published).abs().max().item():.4f}")
+        else:
+            print(f"This map has the shape {tuple(own.shape)}, the published one {tuple(published.shape)}.")
     picture = _draw(published, name)
     source = published_results()["sources"]["activation_patching"].split(" (")[0]
     return HTML(
         "<details><summary>What gpt2-small shows (published)</summary>"
         f"{picture._repr_html_()}<p>Source: {escape(source)}.</p></details>"
     )
-
-
-def _print_difference(own: Float[Tensor, "..."], published: Float[Tensor, "..."]) -> None:
-    if own.shape == published.shape:
-        print(f"Largest difference from the published map: {(own - published).abs().max().item():.4f}")
-    else:
-        print(f"This map has the shape {tuple(own.shape)}, the published one {tuple(published.shape)}.")
 
 
 def _draw(published: Float[Tensor, "..."], name: str) -> Diagram:
