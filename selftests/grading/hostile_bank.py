@@ -393,8 +393,8 @@ answer = 42
 CODE = [
     Entry("a loop", "never ends", code="while True:\n    pass"),
     Entry("a sleep", "sleeps longer than a cell may take", code="import time\ntime.sleep(3600)"),
-    Entry("recursion", "calls itself for ever", code="def again():\n    return again()\nagain()"),
-    Entry("a crash", "reads where there is no memory", remark=DIED, code="import ctypes\nctypes.string_at(0)"),
+    Entry("recursion", "recurses forever", code="def again():\n    return again()\nagain()"),
+    Entry("a crash", "reads an invalid address", remark=DIED, code="import ctypes\nctypes.string_at(0)"),
     Entry("an exit", "ends the process at once", remark=DIED, code="import os\nos._exit(0)"),
     Entry("an abort", "aborts", remark=DIED, code="import os\nos.abort()"),
     Entry("a kill", "kills its kernel", remark=DIED, code="import os\nos.kill(os.getpid(), 9)"),
@@ -414,14 +414,14 @@ CODE = [
     Entry("SystemExit", "raises it", code="raise SystemExit"),
     Entry(
         "hog of memory",
-        "takes more and more",
+        "allocates more and more memory",
         remark=TOO_MUCH_MEMORY,
         remark_if_slow="",
         code=HOG.format(take="kept.append(bytearray(block))"),
     ),
     Entry(
         "memory in files",
-        "takes it without an address of its own",
+        "allocates memory that is not mapped",
         remark=TOO_MUCH_MEMORY,
         remark_if_slow="",
         code=HOG.format(
@@ -430,7 +430,7 @@ CODE = [
     ),
     Entry(
         "shared memory",
-        "takes it such that it counts as shared",
+        "allocates shared memory",
         remark=TOO_MUCH_MEMORY,
         remark_if_slow="",
         code=HOG.format(
@@ -440,13 +440,13 @@ CODE = [
     Entry("files in memory", "fills every file system that is in memory", one=2, code=FILL),
     Entry(
         "forks",
-        "makes more and more processes",
+        "starts more and more processes",
         remark="one: killed: it had more than 64 processes",
         code="import os\nwhile True:\n    os.fork()",
     ),
     Entry(
         "busy",
-        "keeps the processors busy, and leaves them so",
+        "leaves processes that keep the CPUs busy",
         one=2,
         code="import os, time\nfor _ in range(20):\n    if not os.fork():\n        while True:\n            pass\n"
         "time.sleep(2)\nanswer = 42",
@@ -474,7 +474,7 @@ CODE = [
         + FILL_A_FOLDER.format(folder="os.path.dirname(get_connection_file())"),
     ),
     Entry("writes outside", "tries to write wherever it can name a folder", one=2, code=WRITE_OUTSIDE),
-    Entry("reads outside", "looks for solutions, grades, others' work and secrets", one=2, code=READ_OUTSIDE),
+    Entry("reads outside", "searches for solutions, grades, other submissions and secrets", one=2, code=READ_OUTSIDE),
     Entry("network", "calls a server here, others elsewhere, and asks for a name", one=2, code=NETWORK),
     Entry(
         "stays",
@@ -523,11 +523,13 @@ CODE = [
         one=2,
         code="import os\nparts = os.getcwd().split('/')\nos.rename('/'.join(parts[:3]), '/tmp/moved')\nanswer = 42",
     ),
-    Entry("pages", "prints what could spoil a page", one=2, code=PAGES),
-    Entry("nonsense", "sends messages of no meaning", remark="one: nbgrader failed (KeyError: 'name')", code=NONSENSE),
+    Entry("pages", "prints HTML and control characters that could break a page", one=2, code=PAGES),
+    Entry(
+        "nonsense", "sends malformed kernel messages", remark="one: nbgrader failed (KeyError: 'name')", code=NONSENSE
+    ),
     Entry(
         "an odd output",
-        "shows what no notebook can hold",
+        "displays data that the notebook format forbids",
         remark="one: a cell or an output violates the notebook format",
         code="from IPython.display import display\ndisplay({'text/plain': [1, 2]}, raw=True)\nanswer = 42",
     ),
@@ -546,7 +548,7 @@ CODE = [
     ),
     Entry(
         "another assert",
-        "puts other things in place of what a check is made of",
+        "replaces what checks rely on",
         code="import builtins\nbuiltins.AssertionError = AssertionError = type(None)\n"
         "get_ipython().showtraceback = lambda *a, **k: None\n"
         "get_ipython().set_custom_exc((BaseException,), lambda *a, **k: None)\n" + WRONG,
@@ -554,31 +556,33 @@ CODE = [
     # Nothing is secure inside one Python process: these two succeed, as the checks' documentation admits.
     Entry(
         "empties the cells",
-        "has the kernel forget the check's lines",
+        "has the kernel discard the check's code",
         one=2,
         code="get_ipython().input_transformers_post.append(lambda lines: ['answer\\n'] and [])\n" + WRONG,
     ),
     Entry(
         "another check",
-        "binds the check's name to a function that says yes",
+        "rebinds the check to a function that accepts everything",
         one=2,
         change=wrong_two("import checker\nchecker.check = lambda answer: None\nanswer = None"),
     ),
 ]
 
 FILES = [
-    Entry("an edited check", "has `pass` for a check", change=edit_check(source="pass")),
-    Entry("a deleted check", "has no check", change=edit(lambda notebook: notebook.cells.pop())),
-    Entry("a check of text", "is no code", change=edit(lambda notebook: make_raw(notebook.cells[1]))),
+    Entry("an edited check", "replaces the check by `pass`", change=edit_check(source="pass")),
+    Entry("a deleted check", "deletes the check", change=edit(lambda notebook: notebook.cells.pop())),
+    Entry(
+        "a check of text", "turns the check into a raw cell", change=edit(lambda notebook: make_raw(notebook.cells[1]))
+    ),
     Entry(
         "a skipped check",
-        "has a tag by which the check is not run",
+        "tags the check to be skipped",
         change=edit(lambda notebook: notebook.cells[1].metadata.update(tags=["skip-execution"])),
     ),
     Entry("more points", "gives itself 200", change=mark_check(points=200)),
     Entry(
         "no check any more",
-        "says that the check is its own to fill in",
+        "marks the check as a solution cell",
         remark="one: nbgrader failed (RuntimeError: Inconsistent checksums for cell check)",
         change=mark_check(solution=True),
     ),
@@ -593,11 +597,11 @@ FILES = [
     Entry("no JSON", "is not a notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "not JSON")),
     Entry("no bytes", "is an empty file", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "")),
     Entry("no text", "is not text", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", b"\xff\xfe\x00")),
-    Entry("no cells", "is JSON, and no notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "{}")),
-    Entry("a list", "is JSON, and no notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "[1, 2]")),
+    Entry("no cells", "is JSON, but not a notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "{}")),
+    Entry("a list", "is JSON, but not a notebook", remark=NOT_A_NOTEBOOK, change=write("one.ipynb", "[1, 2]")),
     Entry(
         "deep JSON",
-        "has brackets in brackets",
+        "nests brackets too deeply",
         remark=NOT_A_NOTEBOOK,
         change=write("one.ipynb", '{"cells": ' + "[" * 100_000 + "]" * 100_000 + "}"),
     ),
@@ -609,8 +613,8 @@ FILES = [
         change=without("one.ipynb", "two.ipynb"),
     ),
     Entry("a missing notebook", "holds the other one", remark=MISSING, change=without("one.ipynb")),
-    Entry("a folder", "is no file", remark=MISSING, change=a_folder_for("one.ipynb")),
-    Entry("a pipe", "is no file, and never ends", remark=MISSING, change=a_pipe),
+    Entry("a folder", "has the notebook's name", remark=MISSING, change=a_folder_for("one.ipynb")),
+    Entry("a pipe", "is a named pipe, reading from which blocks", remark=MISSING, change=a_pipe),
     Entry("50 MB of text", "is a big notebook", one=2, change=edit(big_text)),
     Entry("50 MB of output", "is a big notebook", one=2, change=edit(big_output)),
     Entry("20,000 outputs", "is a long notebook", one=2, change=edit(many_outputs)),
@@ -619,7 +623,7 @@ FILES = [
     Entry("a new format", "is a notebook of format 5", remark=NOT_A_NOTEBOOK, change=edit(newer_format)),
     Entry(
         "its own checker",
-        "brings a module that says yes",
+        "brings a module that accepts everything",
         one=2,
         two=0,
         change=all_of(write("checker.py", "def check(answer):\n    pass\n"), wrong_two(WRONG)),
@@ -681,7 +685,7 @@ FILES = [
         remark="folders nested too deeply were ignored",
         change=a_deep_folder,
     ),
-    Entry("no time", "has a time that is none", one=2, remark=INVALID_TIME, change=write("timestamp.txt", "tomorrow")),
+    Entry("no time", "has an invalid time", one=2, remark=INVALID_TIME, change=write("timestamp.txt", "tomorrow")),
     Entry(
         "a far time",
         "has a time that is too large",
@@ -724,7 +728,7 @@ NAMES = [
 ] + [
     Entry(
         "two\nlines",
-        "has a name for which nbgrader makes no feedback, nor for anybody after it",
+        "has a name for which nbgrader writes no feedback, nor for students after it",
         one=None,
         two=None,
         remark="not graded: its folder name contains a line break",

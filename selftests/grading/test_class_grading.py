@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
-from grading.classroom import Options, make_plan
+from grading.classroom import Options, enter_result, make_plan
 from grading.course import inspect_submission, read_course
 from grading.folders import disk_usage, remove
 from grading.kernels.limits import Limits, monitor
@@ -136,6 +137,19 @@ def test_workers_do_not_receive_the_gradebooks_url(course: Path, monkeypatch: py
     tasks = make_plan(the_course, settings, ["ann"], Options()).to_grade
     assert b"ann" in pickle.dumps(tasks)
     assert the_course.db_url.encode() not in pickle.dumps(tasks)
+
+
+def test_a_result_that_a_worker_did_not_save_is_reported(course: Path, monkeypatch: pytest.MonkeyPatch):
+    hand_in(course, "ann", CLASS["ann"])
+    monkeypatch.chdir(course)
+    the_course, settings = read_course()
+    the_course.state.mkdir(parents=True)
+    (task,) = make_plan(the_course, settings, ["ann"], Options()).to_grade
+    progress = Mock()
+    assert not enter_result(the_course, settings, task, progress)
+    progress.write.assert_called_once_with(
+        f"ann: NOT GRADED (its worker saved no result in {the_course.state}, a folder that all workers must share)"
+    )
 
 
 # Hostile and invalid submissions lose their own points only; test_hostile_grading.py has many more.
