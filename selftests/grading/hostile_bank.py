@@ -31,6 +31,7 @@ TOO_MUCH_MEMORY = "one: killed: it used more than 4 GB of memory"
 TOO_MUCH_WRITTEN = "one: killed: it wrote more than 1 GB to disk"
 CORRUPT = "one: nbgrader's cell metadata is corrupt"
 NOT_A_NOTEBOOK = "one: the file is not a valid notebook"
+TIMED_OUT = "one: a cell timed out and ignored the interrupt"
 MISSING = "one: missing"
 INVALID_TIME = "timestamp.txt has no valid time and was ignored"
 
@@ -78,8 +79,8 @@ class Entry:
     """Code for the solution cell of notebook `one`, if any, in which `World.fill_in` replaces names."""
     change: Callable[[Path, World], None] | None = None
     """A change to the folder with the two notebooks, which have correct answers or `code`."""
-    remark_if_slow: str | None = None
-    """The remark if the machine is so slow that the cell times out before anything else happens."""
+    remarks_if_slow: tuple[str, ...] = ()
+    """Other possible remarks if the machine is so slow that the cell times out before anything else happens."""
     shown_as: str = ""
     """The student's name in the report, if it differs."""
 
@@ -416,14 +417,14 @@ CODE = [
         "hog of memory",
         "allocates more and more memory",
         remark=TOO_MUCH_MEMORY,
-        remark_if_slow="",
+        remarks_if_slow=("",),
         code=HOG.format(take="kept.append(bytearray(block))"),
     ),
     Entry(
         "memory in files",
         "allocates memory that is not mapped",
         remark=TOO_MUCH_MEMORY,
-        remark_if_slow="",
+        remarks_if_slow=("",),
         code=HOG.format(
             take="import os\n    kept.append(os.memfd_create('x'))\n    os.posix_fallocate(kept[-1], 0, 2**28)",
         ),
@@ -432,7 +433,7 @@ CODE = [
         "shared memory",
         "allocates shared memory",
         remark=TOO_MUCH_MEMORY,
-        remark_if_slow="",
+        remarks_if_slow=("",),
         code=HOG.format(
             take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
         ),
@@ -455,14 +456,14 @@ CODE = [
         "a gigabyte of lines",
         "prints it",
         remark="one: killed: it printed too much",
-        remark_if_slow="",
+        remarks_if_slow=("", TIMED_OUT),
         code="for _ in range(1024):\n    print('x' * 2**20)",
     ),
     Entry(
         "a gigabyte on a line",
         "prints it",
         remark="one: killed: it printed too much",
-        remark_if_slow="",
+        remarks_if_slow=("", TIMED_OUT),
         code="for _ in range(1024):\n    print('x' * 2**20, end='')",
     ),
     Entry("a big folder", "fills its own", remark=TOO_MUCH_WRITTEN, code=FILL_A_FOLDER.format(folder="os.getcwd()")),
@@ -479,7 +480,7 @@ CODE = [
     Entry(
         "stays",
         "ignores every signal it can",
-        remark="one: a cell timed out and ignored the interrupt",
+        remark=TIMED_OUT,
         code=STAYS,
     ),
     Entry("a daemon", "leaves processes that outlive it", one=2, code=DAEMON),
