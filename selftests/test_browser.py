@@ -8,7 +8,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -32,26 +31,11 @@ from selftests.browsing import (
     severe_messages,
     wait,
 )
+from selftests.figures import FIGURES, Figures
 
 pytestmark = pytest.mark.usefixtures("needed_programs")
 
 
-class Figures(NamedTuple):
-    """How many figures of each kind a notebook shows."""
-
-    heat_maps: int
-    attention_views: int
-    diagrams: int
-
-
-FIGURES = {
-    "00_introduction": Figures(1, 1, 3),
-    "01_ioi_metric": Figures(1, 1, 0),
-    "02_residual_stream": Figures(3, 0, 2),
-    "03_attention_heads": Figures(2, 0, 1),
-    "04_attention_patterns": Figures(3, 1, 2),
-    "05_circuit": Figures(3, 1, 3),
-}
 # Two notebooks show a map of the learner's own and then the published one, which the exercises do not come to.
 FIGURES_OF_THE_EXERCISES = FIGURES | {
     "02_residual_stream": Figures(2, 0, 1),
@@ -256,6 +240,11 @@ def is_drawn(figure: WebElement, content: str | None) -> Callable[[webdriver.Chr
     return lambda browser: browser.execute_script(IS_DRAWN, figure, content)
 
 
+def slow_but(quick: str) -> list:
+    """All notebooks, as parameters of which one is part of `make test`."""
+    return [pytest.param(name, marks=[] if name == quick else pytest.mark.slow) for name in FIGURES]
+
+
 def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     """The browser asked no other host, got what it asked for, and has no error in its console."""
     events = network_events(browser)
@@ -264,7 +253,7 @@ def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     assert severe_messages(browser) == []
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", slow_but("05_circuit"))
 def test_solutions_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"solved/{name}.ipynb")
     run_all_cells(browser)
@@ -273,7 +262,7 @@ def test_solutions_in_jupyterlab(browser, lab_url, name):
     assert_nothing_failed(browser, lab_url)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", slow_but("01_ioi_metric"))
 def test_exercises_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"{name}.ipynb")
     run_all_cells(browser)
@@ -282,8 +271,8 @@ def test_exercises_in_jupyterlab(browser, lab_url, name):
     assert_nothing_failed(browser, lab_url)
 
 
+@pytest.mark.slow
 def test_a_notebook_in_jupyter_notebook(browser, lab_url):
-    """Of those with figures of every kind, the one that has exercises and is quick."""
     open_in_jupyter_notebook(browser, lab_url, "solved/05_circuit.ipynb")
     wait(browser, kernel_is_idle, "no kernel")
     severe_messages(browser)  # leave out what is written while the page opens, before any cell runs

@@ -9,6 +9,9 @@ import utils
 from training import report, train
 from utils.models import IOI_MINI_FOLDER
 
+# The model and the code that trains it rarely change.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rows() -> list[report.Row]:

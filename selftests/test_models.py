@@ -131,13 +131,14 @@ def gpt2_cache_of_old_name(gpt2_cache, tmp_path_factory) -> Path:
 DESCRIBE_GPT2 = """
 import json, torch, transformers, utils
 from utils.models import find_model_folder
-model = utils.load_model("gpt2-small")
+model = utils.load_model()
 data = utils.load_ioi(model)
 hf_model = transformers.AutoModelForCausalLM.from_pretrained(find_model_folder("gpt2-small"))
 with torch.no_grad():
     expected = hf_model(data.clean_tokens[:1]).logits.log_softmax(-1)
 print(json.dumps({
     "layers, heads, width": [model.cfg.n_layers, model.cfg.n_heads, model.cfg.d_model],
+    "in_use": utils.model_in_use() is model,
     "dtypes": sorted({str(weight.dtype) for weight in model.parameters()}),
     "training": model.training or any(module.training for module in model.modules()),
     "requires_grad": any(weight.requires_grad for weight in model.parameters()),
@@ -156,8 +157,9 @@ def gpt2_facts(gpt2_cache) -> dict:
     return facts | {"printed": printed}
 
 
-def test_gpt2_small_loads_from_the_cache_without_a_network(gpt2_facts):
+def test_gpt2_small_is_chosen_without_a_name_and_loads_from_the_cache_without_a_network(gpt2_facts):
     assert gpt2_facts["layers, heads, width"] == [12, 12, 768]
+    assert gpt2_facts["in_use"]
     assert gpt2_facts["printed"] == "Model: gpt2-small, on cpu."
 
 
@@ -184,10 +186,9 @@ print(json.dumps({"width": model.cfg.d_model, "same": utils.model_in_use() is mo
 """
 
 
-@pytest.mark.parametrize("cache", ["gpt2_cache", "gpt2_cache_of_old_name"])
-def test_without_a_name_gpt2_small_is_chosen_when_it_is_cached(cache, request):
-    home = request.getfixturevalue(cache)
-    facts, printed = run_python(LOAD_WITHOUT_A_NAME, HF_HOME=str(home), HF_HUB_OFFLINE="1")
+@pytest.mark.slow
+def test_without_a_name_gpt2_small_is_chosen_when_it_is_cached_under_its_old_name(gpt2_cache_of_old_name):
+    facts, printed = run_python(LOAD_WITHOUT_A_NAME, HF_HOME=str(gpt2_cache_of_old_name), HF_HUB_OFFLINE="1")
     assert facts == {"width": 768, "same": True}
     assert printed == "Model: gpt2-small, on cpu."
 
@@ -210,6 +211,7 @@ print(json.dumps({"shape": list(actual.shape), "width": model.cfg.d_model, "effe
 """
 
 
+@pytest.mark.slow
 def test_the_solutions_sweep_on_gpt2_small_equals_transformer_lens(gpt2_cache):
     # The notebook's setup cell loads the model that the environment names.
     facts, _ = run_python(PATCH_GPT2, IOI_MODEL="gpt2-small", HF_HOME=str(gpt2_cache), HF_HUB_OFFLINE="1")
@@ -231,6 +233,7 @@ print(json.dumps({"shown": shown}))
 """
 
 
+@pytest.mark.slow
 def test_the_aside_on_the_two_houses_runs_on_gpt2_small(gpt2_cache):
     facts, printed = run_python(
         ASIDE_ON_THE_HOUSES, IOI_MODEL="gpt2-small", HF_HOME=str(gpt2_cache), HF_HUB_OFFLINE="1"
@@ -245,15 +248,18 @@ def test_the_aside_on_the_two_houses_runs_on_gpt2_small(gpt2_cache):
 LOAD_AND_TIME = """
 import json, os, time, utils
 answer = {}
-def load(name):
+def load(key, name):
     start = time.monotonic()
     try:
-        answer[str(name)] = utils.load_model(name).cfg.d_model
+        answer[key] = utils.load_model(name).cfg.d_model
     except utils.ModelError as error:
-        answer[str(name)] = str(error)
-    answer[f"{name} took"] = time.monotonic() - start
+        answer[key] = str(error)
+    answer[f"{key} took"] = time.monotonic() - start
 for name in json.loads(os.environ["NAMES"]):
-    load(name)
+    load(str(name), name)
+if "PINNED" in os.environ:
+    os.environ["IOI_MODEL"] = os.environ["PINNED"]
+    load("pinned", None)
 print(json.dumps(answer))
 """
 
@@ -298,7 +304,7 @@ def load_without_hub(tmp_path: Path, names: list[str | None], endpoint: str, **e
 def closed_hub(tmp_path_factory) -> tuple[dict, str]:
     """Results of loading where the hub refuses the connection."""
     names = [None, "gpt2-small", "missing/model", "./missing", "missing/much/deeper"]
-    return load_without_hub(tmp_path_factory.mktemp("closed"), names, CLOSED_PORT)
+    return load_without_hub(tmp_path_factory.mktemp("closed"), names, CLOSED_PORT, PINNED="gpt2-small")
 
 
 def ioi_mini_width() -> int:
@@ -322,6 +328,7 @@ def test_a_relative_path_that_does_not_exist_is_an_error(name, closed_hub):
     assert_one_sentence(answer[name], name)
 
 
+@pytest.mark.slow
 def test_a_hub_that_never_answers_does_not_hang_the_loader(tmp_path, silent_hub):
     answer, printed = load_without_hub(tmp_path, [None, "gpt2-small"], silent_hub)
     assert answer["None"] == ioi_mini_width()
@@ -331,16 +338,18 @@ def test_a_hub_that_never_answers_does_not_hang_the_loader(tmp_path, silent_hub)
     assert answer["gpt2-small took"] < 20
 
 
+@pytest.mark.slow
 def test_a_hub_that_drops_the_connection_is_an_error(tmp_path, breaking_hub):
     answer, _ = load_without_hub(tmp_path, ["gpt2-small"], breaking_hub)
     assert_one_sentence(answer["gpt2-small"], "gpt2-small")
 
 
-def test_a_model_pinned_by_the_environment_is_never_replaced(tmp_path):
-    answer, _ = load_without_hub(tmp_path, [None], CLOSED_PORT, IOI_MODEL="gpt2-small")
-    assert_one_sentence(answer["None"], "gpt2-small")
+def test_a_model_pinned_by_the_environment_is_never_replaced(closed_hub):
+    answer, _ = closed_hub
+    assert_one_sentence(answer["pinned"], "gpt2-small")
 
 
+@pytest.mark.slow
 def test_an_incomplete_download_is_not_loaded(tmp_path):
     repository = tmp_path / "empty" / "hub" / "models--openai-community--gpt2"
     snapshot = repository / "snapshots" / REVISION
@@ -598,8 +607,13 @@ def test_a_notebook_shows_an_error_as_its_sentence_only():
 
 
 def test_the_spin_count_is_set_before_pytorch_is_imported():
-    """PyTorch reads it once, at import."""
-    command = [sys.executable, "-X", "importtime", "-c", "import utils"]
-    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr.split("\n")
-    names = [line.rpartition("|")[2].strip() for line in loaded]
-    assert names.index("utils.threads") < names.index("torch")
+    """PyTorch reads it once, when it is loaded: where it cannot be, the setting is there already."""
+    script = """
+import json, sys
+sys.modules["torch"] = None
+try:
+    import utils
+except ImportError as error:
+    print(json.dumps({"stopped at": error.name, "set": "utils.threads" in sys.modules}))
+"""
+    assert run_python(script)[0] == {"stopped at": "torch", "set": True}

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,14 +16,28 @@ from tests.conftest import EXERCISES
 ONLY_HOOKS = "ioi_metric or patch_residual_component or patch_head_vector or patch_attn_patterns"
 
 
-def run_pytest(folder: Path | str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "tests", "--notebooks", str(folder), *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
+class Finished(NamedTuple):
+    returncode: int
+    stdout: str
+
+
+def run_pytest_as_a_student(folder: str) -> Finished:
+    command = [sys.executable, "-m", "pytest", "tests", "--notebooks", folder]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True)
+    return Finished(done.returncode, done.stdout)
+
+
+@pytest.fixture
+def run_pytest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[[Path, str], Finished]:
+    """The same in this process, which has imported everything already, on the checks that `wanted` selects."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(folder: Path, wanted: str) -> Finished:
+        code = pytest.main(["tests", "--notebooks", str(folder), "-k", wanted, "-p", "no:cacheprovider"])
+        return Finished(int(code), capsys.readouterr().out)
+
+    return run
 
 
 @pytest.fixture
@@ -39,7 +55,7 @@ def edit(notebook: Path, old: str, new: str) -> None:
 
 
 def test_exercises_are_reported_as_not_implemented_in_one_line_each() -> None:
-    finished = run_pytest("exercises")
+    finished = run_pytest_as_a_student("exercises")
     lines = [line for line in finished.stdout.splitlines() if "is not implemented yet" in line]
     assert sorted(line.split()[0] for line in lines) == sorted(EXERCISES)
     assert f"{len(EXERCISES)} not implemented yet" in finished.stdout
@@ -47,22 +63,18 @@ def test_exercises_are_reported_as_not_implemented_in_one_line_each() -> None:
     assert finished.returncode == 1
 
 
-def test_any_copy_of_the_solutions_passes(copy_of_solutions: Path) -> None:
-    finished = run_pytest(copy_of_solutions, "-k", ONLY_HOOKS)
-    assert finished.returncode == 0, finished.stdout
-    assert "4 passed" in finished.stdout
-
-
-def test_a_wrong_answer_is_reported_by_its_message_alone(copy_of_solutions: Path) -> None:
+def test_a_wrong_answer_is_reported_by_its_message_alone(copy_of_solutions: Path, run_pytest: Callable) -> None:
     notebook = copy_of_solutions / "activation_patching" / "02_residual_stream.ipynb"
     edit(notebook, "corrupted_residual_component[:, pos, :] = ", "corrupted_residual_component[:, pos:, :] = ")
-    finished = run_pytest(copy_of_solutions, "-k", "patch_residual_component")
+    finished = run_pytest(copy_of_solutions, "patch_residual_component")
     assert "changed too" in finished.stdout or "RuntimeError" in finished.stdout
     assert "tests/checking.py" not in finished.stdout
     assert finished.returncode == 1
 
 
-def test_a_learners_own_helper_in_another_cell_is_found(copy_of_solutions: Path) -> None:
+def test_any_copy_of_the_solutions_passes_also_with_a_helper_in_another_cell(
+    copy_of_solutions: Path, run_pytest: Callable
+) -> None:
     notebook = copy_of_solutions / "activation_patching" / "01_ioi_metric.ipynb"
     edit(
         notebook,
@@ -74,8 +86,9 @@ def test_a_learners_own_helper_in_another_cell_is_found(copy_of_solutions: Path)
         "per_prompt = [\\n",
         "def my_helper(*arguments):\\n    return utils.logits_to_ave_logit_diff(*arguments)\\n\\nper_prompt = [\\n",
     )
-    finished = run_pytest(copy_of_solutions, "-k", "ioi_metric")
+    finished = run_pytest(copy_of_solutions, ONLY_HOOKS)
     assert finished.returncode == 0, finished.stdout
+    assert "4 passed" in finished.stdout
 
 
 @pytest.mark.parametrize(
@@ -86,9 +99,11 @@ def test_a_learners_own_helper_in_another_cell_is_found(copy_of_solutions: Path)
     ],
     ids=["empty folder", "not a notebook"],
 )
-def test_a_folder_that_cannot_be_used_gets_one_sentence(tmp_path: Path, prepare, message: str) -> None:
+def test_a_folder_that_cannot_be_used_gets_one_sentence(
+    tmp_path: Path, run_pytest: Callable, prepare: Callable, message: str
+) -> None:
     prepare(tmp_path)
-    finished = run_pytest(tmp_path, "-k", "ioi_metric")
+    finished = run_pytest(tmp_path, "ioi_metric")
     assert message in finished.stdout
     assert "Traceback" not in finished.stdout
     assert finished.returncode == 1

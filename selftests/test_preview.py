@@ -55,10 +55,21 @@ return Object.entries(figures).flatMap(([kind, picture]) =>
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_site(tmp_path_factory.mktemp("course"), NOTEBOOKS)
+
+
+@pytest.fixture(scope="module")
+def small_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of one notebook, whose pages have figures of every kind."""
+    return make_site(tmp_path_factory.mktemp("small_course"), [NOTEBOOKS[0]])
+
+
+def make_site(folder: Path, names: list[str]) -> Path:
     """The folder that `make preview` writes, away from the repository, so that nobody's preview is replaced."""
-    folder = tmp_path_factory.mktemp("course")
     for version in VERSIONS:
-        shutil.copytree(REPOSITORY / version / COURSE, folder / version / COURSE)
+        (folder / version / COURSE).mkdir(parents=True)
+        for name in names:
+            shutil.copy(REPOSITORY / version / COURSE / f"{name}.ipynb", folder / version / COURSE)
     done = make(folder, "preview", seconds=600)
     assert done.returncode == 0, done.stderr
     return folder / "preview_site"
@@ -87,8 +98,18 @@ def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
     return [element.get_attribute("textContent") for element in browser.find_elements(By.CSS_SELECTOR, selector)]
 
 
+@pytest.mark.parametrize("page", ["index", f"solutions/{NOTEBOOKS[0]}", f"exercises/{NOTEBOOKS[0]}"])
+def test_page_of_a_small_site_is_whole_and_asks_nobody(browser, small_site, page):
+    assert_whole_and_asks_nobody(browser, small_site, page)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_whole_and_asks_nobody(browser, site, page):
+    assert_whole_and_asks_nobody(browser, site, page)
+
+
+def assert_whole_and_asks_nobody(browser, site, page):
     browser.get(address(site, page))
     wait_for_figures(browser, address(site, page))
     keep_whole_page(browser, f"preview_{page.replace('/', '_')}")
@@ -105,6 +126,7 @@ def test_page_is_whole_and_asks_nobody(browser, site, page):
     assert [file for file in files if not file.is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_cell_of_the_solutions_shows_what_it_draws(browser, site, name):
     browser.get(address(site, f"solutions/{name}"))
@@ -121,6 +143,7 @@ def test_every_cell_of_the_solutions_shows_what_it_draws(browser, site, name):
     assert [(cell, picture) for cell, picture in expected if not browser.execute_script(seen, cell, picture)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_exercises_show_no_solution(browser, site, name):
     browser.get(address(site, f"exercises/{name}"))
@@ -135,6 +158,7 @@ def test_exercises_show_no_solution(browser, site, name):
     assert not any("SOLUTION" in line for line in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_links_lead_through_the_notebooks_and_back(browser, site, version):
     browser.get(address(site, "index"))
@@ -154,6 +178,7 @@ def test_links_lead_through_the_notebooks_and_back(browser, site, version):
     wait_for_page(browser, address(site, "index"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_links_lead_to_the_other_version(browser, site, version):
     other = VERSIONS[1 - VERSIONS.index(version)]
@@ -162,6 +187,7 @@ def test_links_lead_to_the_other_version(browser, site, version):
     wait_for_page(browser, address(site, f"{other}/{NOTEBOOKS[1]}"))
 
 
+@pytest.mark.slow
 def test_index_says_what_each_notebook_asks(browser, site):
     browser.get(address(site, "index"))
     rows = browser.find_elements(By.CSS_SELECTOR, "tbody tr")
@@ -177,6 +203,7 @@ def test_index_says_what_each_notebook_asks(browser, site):
         assert sum(map(int, re.findall(r"(\d+)(?: bonus)? point", exercises))) == points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "cell", "hovered"),
     [

@@ -1,0 +1,21 @@
+"""How many figures the notebooks of the solutions show, in whatever front end."""
+
+from typing import NamedTuple
+
+
+class Figures(NamedTuple):
+    """How many figures of each kind a notebook shows."""
+
+    heat_maps: int
+    attention_views: int
+    diagrams: int
+
+
+FIGURES = {
+    "00_introduction": Figures(1, 1, 3),
+    "01_ioi_metric": Figures(1, 1, 0),
+    "02_residual_stream": Figures(3, 0, 2),
+    "03_attention_heads": Figures(2, 0, 1),
+    "04_attention_patterns": Figures(3, 1, 2),
+    "05_circuit": Figures(3, 1, 3),
+}
