@@ -9,7 +9,9 @@ seen there: so that is the run of `make test`, in which every notebook is run on
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import nbformat
@@ -31,7 +33,7 @@ VS_CODE_SHOWS = {PLOTLY, "text/html", "image/svg+xml", "text/plain"}
 class FrontEnd(NamedTuple):
     """What tells a kernel who started it."""
 
-    environment: dict[str, str] = {}
+    environment: Mapping[str, str] = MappingProxyType({})
     ipywidgets: bool = True
 
 
@@ -88,7 +90,7 @@ def execute(name: str, front_end: FrontEnd, folder: Path) -> Executed:
     has_ipywidgets = f"import tqdm.notebook; assert (tqdm.notebook.IProgress is not None) is {front_end.ipywidgets}"
     notebook.cells.append(nbformat.v4.new_code_cell(has_ipywidgets))
     client = NotebookClient(notebook, timeout=600, allow_errors=True)
-    environment = os.environ | front_end.environment | {"IPYTHONDIR": str(folder / "ipython")}
+    environment = os.environ | dict(front_end.environment) | {"IPYTHONDIR": str(folder / "ipython")}
     client.execute(env=environment, cwd=str(folder))
     return Executed(name, front_end, notebook)
 
