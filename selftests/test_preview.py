@@ -107,6 +107,10 @@ def test_page_of_a_small_site_is_whole_and_asks_nobody(browser, small_site, page
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_whole_and_asks_nobody(browser, site, page):
     assert_whole_and_asks_nobody(browser, site, page)
+    links = browser.execute_script("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
+    files = [Path(unquote(urlparse(link).path)) for link in links if link.startswith("file:")]
+    assert files
+    assert [file for file in files if not file.is_file()] == []
 
 
 def assert_whole_and_asks_nobody(browser, site, page):
@@ -119,11 +123,6 @@ def assert_whole_and_asks_nobody(browser, site, page):
     assert_asks_nobody_else(events, "file://")
     assert [params["errorText"] for method, params in events if method == "Network.loadingFailed"] == []
     assert severe_messages(browser) == []
-
-    links = browser.execute_script("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
-    files = [Path(unquote(urlparse(link).path)) for link in links if link.startswith("file:")]
-    assert files
-    assert [file for file in files if not file.is_file()] == []
 
 
 @pytest.mark.slow
