@@ -24,7 +24,9 @@ lab: $(STUDENT)
 
 # Of one thread each: threads of several processes on the same cores wait for one another.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile $(TEST_ARGS)
+# The shapes in the signatures are checked at run time.
+SHAPES := --jaxtyping-packages=utils,tests.checks,selftests.check_types
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile $(SHAPES) $(TEST_ARGS)
 
 # What guards a student's and an instructor's result, in minutes.
 test: $(DEV)
@@ -39,6 +41,7 @@ test-all: $(DEV)
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The fast sweeps beside transformer_lens.patching's, written to bench/results.md; on an otherwise idle machine.
 bench: $(DEV)

@@ -15,7 +15,7 @@ from utils import models
 __all__ = ["browser", "needed_programs"]
 
 # As in grading, one model for everyone, whatever this machine has in its cache.
-os.environ.setdefault("IOI_MODEL", "ioi-mini")
+os.environ.setdefault("IOI_MODEL", models.GRADING_MODEL)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -32,6 +32,7 @@ from selftests.browsing import (
     wait,
 )
 from selftests.figures import FIGURES, Figures
+from tests.exercises import EXERCISES
 
 pytestmark = pytest.mark.usefixtures("needed_programs")
 
@@ -44,31 +45,11 @@ FIGURES_OF_THE_EXERCISES = FIGURES | {
 
 NOT_BEGUN = "{} is not implemented yet: fill in its cell, run it, and run this again."
 STUB = "NotImplementedError:"
-ERRORS_OF_THE_EXERCISES = {
-    "00_introduction": [],
-    "01_ioi_metric": [NOT_BEGUN.format("ioi_metric")],
-    "02_residual_stream": [
-        NOT_BEGUN.format("patch_residual_component"),
-        NOT_BEGUN.format("get_act_patch_resid_pre"),
-        STUB,
-        "NameError: name 'own_resid_pre' is not defined",
-        NOT_BEGUN.format("get_act_patch_block_every"),
-    ],
-    "03_attention_heads": [
-        NOT_BEGUN.format("patch_head_vector"),
-        NOT_BEGUN.format("get_act_patch_attn_head_out_all_pos"),
-        STUB,
-        "NameError: name 'own_head_out' is not defined",
-        STUB,
-    ],
-    "04_attention_patterns": [
-        NOT_BEGUN.format("patch_attn_patterns"),
-        NOT_BEGUN.format("get_act_patch_attn_head_all_pos_every"),
-        NOT_BEGUN.format("run_from_layer"),
-        NOT_BEGUN.format("get_act_patch_resid_pre_fast"),
-    ],
-    "05_circuit": [NOT_BEGUN.format("my_circuit")] * 6,
+OTHER_ERRORS = {
+    "02_residual_stream": [STUB, "NameError: name 'own_resid_pre' is not defined"],
+    "03_attention_heads": [STUB, "NameError: name 'own_head_out' is not defined", STUB],
 }
+"""Where a cell of an exercise as handed out uses a function that is not written yet."""
 
 PROMPT = ".jp-NotebookPanel .jp-CodeCell .jp-InputPrompt"
 IDLE = ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']"
@@ -266,7 +247,10 @@ def test_solutions_in_jupyterlab(browser, lab_url, name):
 def test_exercises_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"{name}.ipynb")
     run_all_cells(browser)
-    assert errors(browser) == ERRORS_OF_THE_EXERCISES[name]
+    not_begun = [NOT_BEGUN.format(exercise.name) for exercise in EXERCISES if exercise.notebook == name]
+    found = errors(browser)
+    assert [error for error in found if error in not_begun] == not_begun
+    assert [error for error in found if error not in not_begun] == OTHER_ERRORS.get(name, [])
     assert_figures_drawn(browser, FIGURES_OF_THE_EXERCISES[name], f"lab_{name}")
     assert_nothing_failed(browser, lab_url)
 

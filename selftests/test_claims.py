@@ -27,6 +27,7 @@ from selftests.claims import (
     PositionClaim,
 )
 from selftests.prose import Block, all_blocks, blocks
+from training.published_maps import published_map_by_position
 from utils import (
     load_ioi,
     load_model,
@@ -39,7 +40,6 @@ from utils import (
     topk_of_Nd_tensor,
 )
 from utils.circuit import head_attribution
-from utils.published import published_map_by_position
 from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 

@@ -10,9 +10,10 @@ import pytest
 from tests import exercises
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.notebooks import NotebookError, find_notebooks, read_functions
+from utils.models import GRADING_MODEL
 
 # As in grading, one model for everyone, whatever this machine has in its cache.
-os.environ.setdefault("IOI_MODEL", "ioi-mini")
+os.environ.setdefault("IOI_MODEL", GRADING_MODEL)
 
 REPOSITORY = Path(__file__).parents[1]
 EXERCISES = dict.fromkeys(exercise.name for exercise in exercises.EXERCISES)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from utils.published import published_attribution, published_map, published_results
+from training.published_maps import published_map
+from utils.published import published_attribution, published_results
 
 from .batches import Batch
 from .circuit import D_MODEL, HEADS, N_LAYERS

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from training.published_maps import published_map, published_map_by_position
 from utils.ioi import PROMPTS, IOIData, load_ioi
 from utils.models import IOI_MINI_FOLDER, load_model
-from utils.published import published_attribution, published_map, published_map_by_position, published_results
+from utils.published import published_attribution, published_results
 
 from .circuit import HEADS
 from .measure import Measurement

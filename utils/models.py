@@ -22,6 +22,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import ModelError
 
+GRADING_MODEL = "ioi-mini"
+"""The model for all, unless `IOI_MODEL` names another: in grading, and where pytest checks notebooks."""
 IOI_MINI_FOLDER = Path(__file__).parent / "ioi_mini" / "model"
 
 # The hub has gpt2 under two names; a cache may hold it under either.

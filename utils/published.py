@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.errors import WorkbookError
-from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, PUBLISHED_SWEEPS
+from utils.sweep_specs import PUBLISHED_SWEEPS
 
 PUBLISHED_FILE = Path(__file__).parent / "published" / "gpt2_small_ioi.json"
 
@@ -36,18 +36,6 @@ def published_patching(name: str) -> Float[Tensor, "..."]:
     published = published_results()["patching"][name]
     order = [published["axes"].index(axis) for axis in PUBLISHED_SWEEPS[name].axes.split()]
     return torch.tensor(published["values"]).permute(order)
-
-
-def published_map(component: str) -> Float[Tensor, "layer pos"] | Float[Tensor, "layer head"]:
-    """Return the published map of one component: [layer pos] for `BLOCK_COMPONENTS`, [layer head] for heads'."""
-    if component in BLOCK_COMPONENTS:
-        return published_patching("block_every")[BLOCK_COMPONENTS.index(component)]
-    return published_patching("head_all_pos_every")[HEAD_COMPONENTS.index(component)]
-
-
-def published_map_by_position(component: str) -> Float[Tensor, "layer pos head"]:
-    """Return the published map of one of `HEAD_COMPONENTS`, patched at one position at a time."""
-    return published_patching("head_by_pos_every")[HEAD_COMPONENTS.index(component)]
 
 
 def published_attribution() -> Float[Tensor, "layer head"]:

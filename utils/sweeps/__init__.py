@@ -68,21 +68,8 @@ def _make_sweep(spec: SweepSpec) -> Callable[..., Float[Tensor, "..."]]:
         max_memory: int = DEFAULT_MEMORY,
         progress: bool = True,
     ) -> Float[Tensor, "..."]:
-        result = sweep(
-            spec.components,
-            spec.by_position,
-            model,
-            corrupted_tokens,
-            clean_cache,
-            patching_metric,
-            tokens_read=tokens_read,
-            all_positions=all_positions,
-            max_memory=max_memory,
-            progress=progress,
-        )
-        if spec.last_axis == "dest_pos":
-            result = result.transpose(-1, -2)  # from the order of the other maps by position
-        return result if spec.has_component_axis else result[0]
+        arguments = model, corrupted_tokens, clean_cache, patching_metric
+        return sweep(spec, *arguments, tokens_read, all_positions, max_memory, progress)
 
     where = {"pos": "one position at a time", "head": "of one head at a time, at all positions"}.get(
         spec.axes.removeprefix("component layer ").removeprefix("layer "), "of one head at one position at a time"

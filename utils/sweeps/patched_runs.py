@@ -14,7 +14,7 @@ from transformer_lens.utilities import get_act_name
 
 from utils.models import DEFAULT_THREADS
 from utils.progress import progress_bar
-from utils.sweep_specs import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
 from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
 from utils.sweeps.patches import (
     AFTER_MLP,
@@ -41,29 +41,24 @@ EVERYWHERE = slice(None)
 
 @torch.no_grad()
 def sweep(
-    components: tuple[str, ...],
-    by_position: bool,
+    spec: SweepSpec,
     model: TransformerBridge,
     corrupted_tokens: Int[Tensor, "batch pos"],
     clean_cache: ActivationCache,
     patching_metric: Metric,
-    *,
-    tokens_read: Int[Tensor, "..."] | None = None,
-    all_positions: bool = False,
-    max_memory: int = DEFAULT_MEMORY,
-    progress: bool = True,
-) -> Float[Tensor, "component layer *cell"]:
-    """Return the metric of every patched run of `components`: by position, by head, or by position and head.
-
-    The options and errors are those of the package's functions.
-    """
+    tokens_read: Int[Tensor, "..."] | None,
+    all_positions: bool,
+    max_memory: int,
+    progress: bool,
+) -> Float[Tensor, "..."]:
+    """Return the map of a sweep. The options and errors are those of the package's functions."""
     refuse_other_models(model)
     with _all_threads():
-        logits, corrupted = _corrupted_run(model, corrupted_tokens, components)
+        logits, corrupted = _corrupted_run(model, corrupted_tokens, spec.components)
         runs = Runs(clean_cache, corrupted)
         metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
-        result = _empty_map(model, components, by_position, logits).fill_(metric.of_corrupted_run)
-        patches = list_patches(runs, components, model.cfg.n_layers, by_position, end_only=not all_positions)
+        result = _empty_map(spec, model, logits).fill_(metric.of_corrupted_run)
+        patches = list_patches(runs, spec, model.cfg.n_layers, end_only=not all_positions)
         layers = _LayerByLayer(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
         _retain_freed_memory()
         with progress_bar(len(patches), progress) as bar:
@@ -71,7 +66,9 @@ def sweep(
                 for patch, patched_logits in layers.run(batch, max_memory):
                     result[patch.cell] = metric(patched_logits)
                 bar.update(len(batch))
-    return result
+    if spec.last_axis == "dest_pos":
+        result = result.transpose(-1, -2)  # from the order of the other maps by position
+    return result if spec.has_component_axis else result[0]
 
 
 class _LayerByLayer:
@@ -190,10 +187,10 @@ def _corrupted_run(
     return model.run_with_cache(tokens, names_filter=lambda name: name in names)
 
 
-def _empty_map(model: TransformerBridge, components: tuple[str, ...], by_position: bool, logits: Tensor) -> Tensor:
-    positions = [logits.shape[1]] if by_position else []
-    heads = [model.cfg.n_heads] if components[0] in HEAD_COMPONENTS else []
-    return torch.empty(len(components), model.cfg.n_layers, *positions, *heads, device=logits.device)
+def _empty_map(spec: SweepSpec, model: TransformerBridge, logits: Tensor) -> Float[Tensor, "component layer *cell"]:
+    positions = [logits.shape[1]] if spec.by_position else []
+    heads = [model.cfg.n_heads] if "head" in spec.axes else []
+    return torch.empty(len(spec.components), model.cfg.n_layers, *positions, *heads, device=logits.device)
 
 
 def _batches(

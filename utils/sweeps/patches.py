@@ -20,7 +20,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.utilities import get_act_name
 
-from utils.sweep_specs import HEAD_COMPONENTS
+from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
 from utils.sweeps.arithmetic import Block, SweepError, attend
 
 BEFORE_ATTENTION, BEFORE_MLP, AFTER_MLP = range(3)
@@ -85,22 +85,20 @@ class Runs:
         return differs.T if component == "pattern" else differs
 
 
-def list_patches(
-    runs: Runs, components: tuple[str, ...], n_layers: int, by_position: bool, end_only: bool
-) -> list[Patch]:
+def list_patches(runs: Runs, spec: SweepSpec, n_layers: int, end_only: bool) -> list[Patch]:
     """Return the patches that can change the metric; every other cell of the map is the corrupted run's metric.
 
     An activation that is equal in both runs, bit for bit, needs no patch. In the last layer an activation of another
     position than END does not reach the logits of END, unless END attends to it.
     """
     patches = []
-    for index, component in enumerate(components):
+    for index, component in enumerate(spec.components):
         for layer in range(n_layers):
             differing = runs.differing(component, layer)
             end = len(differing) - 1
             # After the layers before the last one, a later layer attends to every position.
             reaches_end = layer < n_layers - 1 or component in ("resid_pre", *ATTENDED_TO)
-            for cell, positions in _cells(differing, by_position):
+            for cell, positions in _cells(differing, spec.by_position):
                 if reaches_end or not end_only or end < positions.stop:
                     head = cell[-1] if component in HEAD_COMPONENTS else None
                     patches.append(Patch((index, layer, *cell), component, layer, head, positions))
