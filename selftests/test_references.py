@@ -295,7 +295,7 @@ def test_published_patches_before_s2_change_nothing():
     torch.testing.assert_close(published_patching("resid_pre")[:, :10], torch.zeros(12, 10), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("ask", [published_patching, lambda name: utils.reference_sweep(name, None, None)])
-def test_an_unknown_name_is_answered_with_the_known_ones(ask):
-    with pytest.raises(utils.WorkbookError, match=r"'resid_post': choose one of .*resid_pre, .*\.$"):
-        ask("resid_post")
+def test_an_unknown_name_is_answered_with_the_known_ones(tiny_model, tiny_data):
+    for ask in (published_patching, lambda name: utils.reference_sweep(name, tiny_model, tiny_data)):
+        with pytest.raises(utils.WorkbookError, match=r"'resid_post': choose one of .*resid_pre, .*\.$"):
+            ask("resid_post")

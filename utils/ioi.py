@@ -53,7 +53,7 @@ class IOIData:
 def load_ioi(
     model: TransformerBridge,
     prompts: Sequence[str] = tuple(PROMPTS),
-    answers: Sequence[tuple[str, str]] = tuple(ANSWERS),
+    answers: Sequence[Sequence[str]] = tuple(ANSWERS),
 ) -> IOIData:
     """Tokenize IOI prompts for a model, by default the 8 prompts of TransformerLens's demos, on the model's device.
 

@@ -70,7 +70,7 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     check.__doc__ = f"{(check.__doc__ or '').rstrip()}\n\n{DOC}"
 
     @functools.wraps(check)
-    def run(*position: Callable, **keyword: Callable) -> None:
+    def run(*position: object, **keyword: object) -> None:
         # A notebook gives the function by position, pytest by keyword.
         (function,) = (*position, *keyword.values())
         restore_originals()
