@@ -26,7 +26,7 @@ lab: $(STUDENT)
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # The shapes in the signatures are checked at run time.
 SHAPES := --jaxtyping-packages=utils,tests.checks,selftests.check_types
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder $(SHAPES) $(TEST_ARGS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist worksteal $(SHAPES) $(TEST_ARGS)
 
 # What guards a student's and an instructor's result, in minutes.
 test: $(DEV)

@@ -63,18 +63,18 @@ def load_ioi(
     Raises `PromptError` if an answer is not a single token of this model, if prompts differ in length, if two prompts
     are not such a pair, or if ioi-mini does not know a word.
     """
-    prompts, answers = list(prompts), [(correct, incorrect) for correct, incorrect in answers]
-    _check_counts(prompts, answers)
+    prompts, pairs = list(prompts), [(correct, incorrect) for correct, incorrect in answers]
+    _check_counts(prompts, pairs)
     _refuse_unknown_words(model, prompts)
-    answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in answers]
+    answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in pairs]
     clean_tokens = _equally_long_tokens(model, prompts)
     answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
     corrupted_tokens = clean_tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
-    positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, answers)
+    positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, pairs)
     str_tokens = [[str(token) for token in model.to_str_tokens(row)] for row in clean_tokens]
     return IOIData(
         prompts=prompts,
-        answers=answers,
+        answers=pairs,
         clean_tokens=clean_tokens,
         corrupted_tokens=corrupted_tokens,
         answer_tokens=answer_tokens,
