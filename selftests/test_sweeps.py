@@ -154,6 +154,7 @@ def test_sweeps_on_ioi_mini_equal_transformer_lens(ioi_mini_case, name):
     assert_sampled_cells_close(ioi_mini_case, name, n_cells=4)
 
 
+@pytest.mark.slow
 def test_sweeps_at_gpt2_smalls_size_equal_transformer_lens(tmp_path):
     model = models.load_model(save_gpt2(tmp_path, initializer_range=0.08), "cpu")
     shutil.rmtree(tmp_path)  # 500 MB that pytest would keep for three more runs
@@ -348,6 +349,7 @@ def test_the_benchmark_counts_the_operations_of_both_libraries():
     assert by_default == by_onednn == 2 * 400 * 24 * 40
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_its_table(tmp_path):
     results = tmp_path / "results.md"
     benchmark.main(
