@@ -2,10 +2,12 @@
 
 import functools
 import io
+import json
 import linecache
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +28,7 @@ from selftests.answer_bank import (
     notebook_variables,
     read_answer,
 )
+from tests.checks import checking
 from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import CheckFailed, changed_tensors, describe, exercise_check
 from tests.checks.guards import hooks_on
@@ -191,6 +194,19 @@ def test_tiny_cases_are_the_same_each_time():
         assert not torch.equal(once.corrupted_tokens, next(tiny_cases(4)).corrupted_tokens)
 
 
+FILES_OF_OURS = [utils.sweeps.__file__, utils.sweeps.arithmetic.__file__, utils.references.__file__, checking.__file__]
+
+
+@pytest.mark.parametrize("file", [*FILES_OF_OURS, json.__file__, torch.__file__])
+def test_a_line_of_the_workbook_or_of_a_library_is_not_the_learners(file):
+    assert checking._is_ours(Path(file))
+
+
+@pytest.mark.parametrize("file", ["02_residual_stream.ipynb, code cell 7", "/tmp/ipykernel_1/2.py", "utils.py"])
+def test_a_line_of_a_notebook_is_the_learners(file):
+    assert not checking._is_ours(Path(file))
+
+
 @pytest.mark.parametrize("outcome", ["passes", "fails"])
 def test_a_check_gives_stderr_back(outcome):
     @exercise_check
@@ -351,6 +367,20 @@ def test_the_result_of_a_check_is_kept_whether_right_or_wrong(moved_by, notebook
     expected = utils.reference_sweep("get_act_patch_resid_pre", model, notebook["data"]) + moved_by
     torch.testing.assert_close(tests.result_of(get_act_patch_resid_pre), expected)
     assert runs.count(model) == 1
+
+
+def test_the_result_of_the_fast_sweep_is_that_of_its_check(notebook):
+    right, calls = read_answer(ANSWERS / "right/get_act_patch_resid_pre_fast__dictionary.py", notebook), []
+
+    def get_act_patch_resid_pre_fast(*args, **kwargs):
+        calls.append(args)
+        return right(*args, **kwargs)
+
+    tests.test_get_act_patch_resid_pre_fast(get_act_patch_resid_pre_fast)
+    calls.clear()
+    expected = utils.reference_sweep("get_act_patch_resid_pre", notebook["model"], notebook["data"])
+    torch.testing.assert_close(tests.result_of(get_act_patch_resid_pre_fast), expected)
+    assert calls == []
 
 
 def test_the_result_of_a_sweep_that_was_not_checked_is_computed(notebook):
