@@ -8,6 +8,7 @@ import pytest
 from grading.demo import demo_class as demo
 from selftests import bank, bank_grading
 from selftests.answer_bank import RIGHT, WRONG, exercise_of
+from tests.exercises import FUNCTIONS
 
 ALL = [*RIGHT, *WRONG, *bank_grading.CELLS]
 # Notebook 01 is the shortest. One submission also has notebook 03, with one wrong and one right answer.
@@ -66,7 +67,9 @@ def test_a_sweeps_cell_contains_its_hook():
     [(0, []), (3, ["patch_head_vector__ends_in_a_number got 3 points instead of 0 (beside nothing)"])],
 )
 def test_unexpected_scores_are_reported(score: int, expected: list[str]):
-    points = {"check_patch_head_vector": (score, 3), "check_get_act_patch_attn_head_out_all_pos": (3, 3)}
+    others = [exercise for exercise in FUNCTIONS.values() if exercise.notebook == "03_attention_heads"]
+    points = {other.check_cell: (0 if other.bonus else other.points, other.points) for other in others}
+    points["check_patch_head_vector"] = (score, 3)
     found = bank_grading.unexpected_scores(
         {"patch_head_vector": WRONG_HOOK}, demo.source("03_attention_heads").parent, points
     )

@@ -51,7 +51,9 @@ def problems(notebook: nbformat.NotebookNode, name: str, exercises: list[Exercis
 @pytest.mark.parametrize("file", sorted(SOLUTIONS.glob("*.ipynb")), ids=lambda file: file.stem)
 def test_the_notebook_has_the_cells_of_its_exercises(file):
     exercises = [exercise for exercise in EXERCISES if exercise.notebook == file.stem]
-    assert problems(nbformat.read(file, as_version=4), file.stem, exercises) == []
+    found = problems(nbformat.read(file, as_version=4), file.stem, exercises)
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 def test_each_disagreement_is_named():
