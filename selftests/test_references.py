@@ -24,6 +24,7 @@ from utils import (
 )
 from utils.memoized_forward import suffix_cache
 from utils.memoized_forward.blocks import memoized_forward
+from utils.sweep_specs import SWEEPS as ALL_SWEEPS
 
 SWEEPS = [
     "get_act_patch_resid_pre",
@@ -85,7 +86,7 @@ def slow(name: str, data: IOIData, clean_cache, model) -> torch.Tensor:
     return getattr(patching, name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", ALL_SWEEPS)
 def test_reference_equals_transformer_lens(name, tiny_model, tiny_data):
     expected = direct(name, tiny_model, tiny_data)
     torch.testing.assert_close(utils.reference_sweep(name, tiny_model, tiny_data), expected)

@@ -23,7 +23,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from utils.errors import WorkbookError
 from utils.ioi import IOIData, make_ioi_metric
 from utils.memoized_forward.blocks import memoized_forward
-from utils.memoized_forward.suffix_cache import SuffixCache, open_suffixes
+from utils.memoized_forward.suffix_cache import SuffixCache
 from utils.sweep_specs import SWEEPS, SweepSpec
 
 TOLERANCE: dict[str, Any] = {"rtol": 1.3e-6, "atol": 1e-5}
@@ -46,7 +46,7 @@ def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float
     """
     spec, fingerprint = _spec(name), _fingerprint(model, data)
     results = [_read_or_compute(part, model, data, fingerprint) for part in spec.parts]
-    return torch.stack(results) if spec.has_component_axis else results[0]
+    return torch.stack(results) if len(results) > 1 else results[0]
 
 
 def cached_suffixes(name: str, model: TransformerBridge, data: IOIData) -> SuffixCache:
@@ -64,7 +64,8 @@ def compute_references(model: TransformerBridge, data: IOIData) -> None:
     fingerprint = _fingerprint(model, data)
     for name in ("get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every"):  # the others are among these
         for part in SWEEPS[name].parts:
-            if not _is_readable(_suffix_file(part, fingerprint)) or _read(_file(part, fingerprint)) is None:
+            has_suffixes = len(SuffixCache([_suffix_file(part, fingerprint)])) > 0
+            if not has_suffixes or _read(_file(part, fingerprint)) is None:
                 _compute_and_write(part, model, data, fingerprint)
 
 
@@ -137,14 +138,6 @@ def _read(file: Path) -> Float[Tensor, "..."] | None:
         return load_file(file)["result"]
     except Exception:
         return None
-
-
-def _is_readable(file: Path) -> bool:
-    try:
-        open_suffixes(file)
-    except (OSError, SafetensorError):
-        return False
-    return True
 
 
 def _write(file: Path, save: Callable[[Path], None]) -> None:

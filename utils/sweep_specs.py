@@ -48,15 +48,15 @@ class SweepSpec:
 
     @property
     def parts(self) -> "list[SweepSpec]":
-        """The sweeps over one component of which this one is a stack; the sweep itself if it is none."""
-        if not self.has_component_axis:
+        """The sweeps over one component of which this one is a stack, or the sweep itself.
+
+        The maps by head and position are not stacked: transformer_lens has that of the pattern in another axis order.
+        """
+        if not self.has_component_axis or "pos head" in self.axes:
             return [self]
-        same = [spec for spec in SWEEPS.values() if len(spec.components) == 1 and spec.by_position == self.by_position]
-        over_heads = "head" in self.axes
-        return [
-            next(spec for spec in same if spec.components == (component,) and ("head" in spec.axes) == over_heads)
-            for component in self.components
-        ]
+        axes = self.axes.removeprefix("component ")
+        same = {spec.components: spec for spec in SWEEPS.values() if spec.axes == axes}
+        return [same[(component,)] for component in self.components]
 
     def shape(self, n_layers: int, n_positions: int, n_heads: int) -> tuple[int, ...]:
         """Return the shape of the result for a model and prompts of these sizes."""

@@ -87,7 +87,7 @@ class SuffixCache:
         for file in files or ():
             with contextlib.suppress(OSError, SafetensorError):
                 # The file stays open: there are hundreds of residual streams, and each is read when it is wanted.
-                opened = open_suffixes(file)
+                opened = safe_open(file, framework="pt")
                 residuals = opened.get_slice(_RESIDUALS)
                 for row, key in enumerate(opened.get_tensor(_KEYS)):
                     self._on_disk[bytes(key.tolist())] = residuals, row
@@ -115,8 +115,3 @@ class SuffixCache:
         keys = torch.tensor([list(key) for key in self._added], dtype=torch.uint8)
         residuals = torch.stack(list(self._added.values())) if self._added else torch.empty(0)
         save_file({_KEYS: keys, _RESIDUALS: residuals}, file)
-
-
-def open_suffixes(file: Path) -> Any:
-    """Open a file that `SuffixCache.write` wrote. Raises `OSError` or `SafetensorError` if it is missing or corrupt."""
-    return safe_open(file, framework="pt")

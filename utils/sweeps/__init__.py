@@ -38,7 +38,7 @@ from utils.sweeps.patched_runs import DEFAULT_MEMORY, Metric, sweep
 
 __all__ = ["Metric", "SweepError", *SWEEPS]
 
-DOC = """Patch {components} {where}: {axes}.
+DOC = """Patch {components}, one at a time, and return the metric of each patched run: [{axes}].
 
     The arguments, but for the options, and the numbers are those of `transformer_lens.patching.{name}`.
     The metric is called with logits of the usual shape, [batch pos d_vocab], of which only the last position is
@@ -71,29 +71,9 @@ def _make_sweep(spec: SweepSpec) -> Callable[..., Float[Tensor, "..."]]:
         arguments = model, corrupted_tokens, clean_cache, patching_metric
         return sweep(spec, *arguments, tokens_read, all_positions, max_memory, progress)
 
-    where = {"pos": "one position at a time", "head": "of one head at a time, at all positions"}.get(
-        spec.axes.removeprefix("component layer ").removeprefix("layer "), "of one head at one position at a time"
-    )
-    components = ", ".join(spec.components) + (" (in this order), one at a time," if spec.has_component_axis else "")
-    sweep_function.__doc__ = DOC.format(components=components, where=where, axes=f"[{spec.axes}]", name=spec.name)
+    sweep_function.__doc__ = DOC.format(components=", ".join(spec.components), axes=spec.axes, name=spec.name)
     sweep_function.__name__ = sweep_function.__qualname__ = spec.name
     return sweep_function
 
 
-get_act_patch_resid_pre = _make_sweep(SWEEPS["get_act_patch_resid_pre"])
-get_act_patch_resid_mid = _make_sweep(SWEEPS["get_act_patch_resid_mid"])
-get_act_patch_attn_out = _make_sweep(SWEEPS["get_act_patch_attn_out"])
-get_act_patch_mlp_out = _make_sweep(SWEEPS["get_act_patch_mlp_out"])
-get_act_patch_block_every = _make_sweep(SWEEPS["get_act_patch_block_every"])
-get_act_patch_attn_head_out_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_out_all_pos"])
-get_act_patch_attn_head_q_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_q_all_pos"])
-get_act_patch_attn_head_k_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_k_all_pos"])
-get_act_patch_attn_head_v_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_v_all_pos"])
-get_act_patch_attn_head_pattern_all_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_pattern_all_pos"])
-get_act_patch_attn_head_all_pos_every = _make_sweep(SWEEPS["get_act_patch_attn_head_all_pos_every"])
-get_act_patch_attn_head_out_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_out_by_pos"])
-get_act_patch_attn_head_q_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_q_by_pos"])
-get_act_patch_attn_head_k_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_k_by_pos"])
-get_act_patch_attn_head_v_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_v_by_pos"])
-get_act_patch_attn_head_pattern_by_pos = _make_sweep(SWEEPS["get_act_patch_attn_head_pattern_by_pos"])
-get_act_patch_attn_head_by_pos_every = _make_sweep(SWEEPS["get_act_patch_attn_head_by_pos_every"])
+globals().update({name: _make_sweep(spec) for name, spec in SWEEPS.items()})

@@ -4,7 +4,7 @@ Activations are [row pos d_model] here. A row is one prompt of one patched run, 
 one that the patch changes; the keys and values of the positions before that are arguments.
 """
 
-import time
+import timeit
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -131,13 +131,8 @@ def _onednn_is_faster() -> bool:
     return _best_seconds(lambda: _linear_by_onednn(x, W, b)) < _best_seconds(lambda: F.linear(x, W, b))
 
 
-def _best_seconds(function: Callable[[], object], tries: int = 4) -> float:
-    seconds = []
-    for _ in range(tries):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+def _best_seconds(function: Callable[[], object]) -> float:
+    return min(timeit.repeat(function, number=1, repeat=4))
 
 
 def layer_norm(x: Float[Tensor, "*rows d_model"], ln: Any, eps: float) -> Float[Tensor, "*rows d_model"]:
