@@ -12,12 +12,11 @@ tests on them.
 import json
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
-from utils import ioi_mini
 from utils.ioi import ANSWERS
+from utils.models import IOI_MINI_FOLDER
 
-_WORDS = json.loads((Path(ioi_mini.__file__).parent / "words.json").read_text(encoding="utf-8"))
+_WORDS = json.loads((IOI_MINI_FOLDER.with_name("words.json")).read_text(encoding="utf-8"))
 NAMES, PLACES, OBJECTS = _WORDS["names"], _WORDS["places"], _WORDS["objects"]
 
 # An opening that is a subordinate clause needs a comma before the main clause; the others end in a full stop

@@ -117,10 +117,8 @@ class Evidence:
 
     def main_heads(self, head_class: HeadClass) -> set[Head]:
         """Return the heads that every right description of the class includes, on this model."""
-        strong = {
-            (layer, head) for layer, head in (self.effect(head_class) >= head_class.main_effect).nonzero().tolist()
-        }
-        return {head for head in strong if self.attends_as(head, head_class)}
+        strong = (self.effect(head_class) >= head_class.main_effect).nonzero().tolist()
+        return {(layer, head) for layer, head in strong if self.attends_as((layer, head), head_class)}
 
 
 def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> Evidence:

@@ -22,8 +22,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import ModelError
 
-GRADING_MODEL = "ioi-mini"
-"""The model for all, unless `IOI_MODEL` names another: in grading, and where pytest checks notebooks."""
+GRADING_MODEL = "ioi-mini"  # and that of pytest, unless the environment variable IOI_MODEL names another
 IOI_MINI_FOLDER = Path(__file__).parent / "ioi_mini" / "model"
 
 # The hub has gpt2 under two names; a cache may hold it under either.

@@ -3,7 +3,6 @@
 Checks, references, fast sweeps, the published maps, the benchmark and the banks of answers read this table.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
@@ -91,10 +90,8 @@ SWEEPS: dict[str, SweepSpec] = {
         ),
     )
 }
-RESID_PRE_FAST = dataclasses.replace(
-    SWEEPS["get_act_patch_resid_pre"],
-    name="get_act_patch_resid_pre_fast",
-    transformer_lens_name="get_act_patch_resid_pre",
+RESID_PRE_FAST = SweepSpec(
+    "get_act_patch_resid_pre_fast", ("resid_pre",), "layer pos", transformer_lens_name="get_act_patch_resid_pre"
 )
 """The learner's own fast sweep of notebook 04."""
 PUBLISHED_SWEEPS: dict[str, SweepSpec] = {spec.published_name: spec for spec in SWEEPS.values() if spec.published_name}

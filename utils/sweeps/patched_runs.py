@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 
 import torch
@@ -12,6 +12,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
+from utils.ioi import Metric
 from utils.models import DEFAULT_THREADS
 from utils.progress import progress_bar
 from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
@@ -25,8 +26,6 @@ from utils.sweeps.patches import (
     list_patches,
     patched_residuals,
 )
-
-Metric = Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]]
 
 # As many positions, of all runs and prompts of a batch together, make matrix products fast. More would be slower: the
 # activations would leave the processor's caches, and fresh memory costs time.
