@@ -32,8 +32,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist workste
 test: $(DEV)
 	$(PYTEST) -m "not slow"
 
+# By files: their tests share graded classes and executed notebooks.
 test-slow: $(DEV)
-	$(PYTEST) -m slow
+	$(PYTEST) --dist loadfile -m slow
 
 test-all: $(DEV)
 	$(PYTEST)
