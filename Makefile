@@ -36,8 +36,7 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(PYTEST) --dist loadfile -m slow
 
-test-all: $(DEV)
-	$(PYTEST)
+test-all: test test-slow
 
 lint: $(DEV)
 	$(BIN)/ruff check .
