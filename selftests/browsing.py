@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from selftests import REPOSITORY
@@ -80,19 +78,6 @@ def make(folder: Path, target: str, seconds: float = 120) -> subprocess.Complete
 
 def wait(browser: webdriver.Chrome, until: Callable, what: str, seconds: float = 60):
     return WebDriverWait(browser, seconds).until(until, f"waited {seconds} s in vain: {what}")
-
-
-def assert_drawn(browser: webdriver.Chrome, selector: str, smallest: int) -> None:
-    """Wait until some element of this kind is on the page and at least `smallest` pixels wide."""
-
-    def drawn(_: webdriver.Chrome) -> WebElement | None:
-        for element in browser.find_elements(By.CSS_SELECTOR, selector):
-            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-            if element.size["width"] >= smallest and element.size["height"] >= 20:
-                return element
-        return None
-
-    wait(browser, drawn, f"no {selector} of {smallest} pixels is drawn", 20)
 
 
 def keep_picture(browser: webdriver.Chrome, name: str) -> None:
