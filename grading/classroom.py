@@ -11,7 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import psutil
 from distributed import Client, LocalCluster, as_completed
 from nbgrader.api import InvalidEntry
 from sqlalchemy.exc import SQLAlchemyError
@@ -89,7 +91,20 @@ def clear_scratch(course: Course, options: Options) -> None:
     A scheduler's workers outlive a run, and may still be grading a submission for one that was killed.
     """
     if not options.scheduler:
+        kill_sandboxes(worker.scratch(course))
         folders.remove(worker.scratch(course))
+
+
+def kill_sandboxes(scratch: Path) -> None:
+    """Kill the sandboxes with files in `scratch`.
+
+    bubblewrap exits with the process that started it, unless that is killed in bubblewrap's first milliseconds.
+    """
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has just exited, or belongs to another user
+            command = process.cmdline()
+            if command[:1] == ["bwrap"] and any(Path(part).is_relative_to(scratch) for part in command):
+                process.kill()
 
 
 def prepare(course: Course, settings: Config) -> None:
