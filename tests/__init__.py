@@ -19,8 +19,8 @@ from tests.test_02_residual_stream import (
 )
 from tests.test_03_attention_heads import test_get_act_patch_attn_head_out_all_pos, test_patch_head_vector
 from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_pos_every, test_patch_attn_patterns
-from tests.test_04_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 from tests.test_05_circuit import test_my_circuit
+from tests.test_06_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 __all__ = [
     "CheckFailed",

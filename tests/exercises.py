@@ -99,21 +99,21 @@ EXERCISES = (
         arguments=SWEEP_ARGUMENTS,
         sweep=SWEEPS["get_act_patch_attn_head_all_pos_every"],
     ),
-    Exercise("run_from_layer", "04_attention_patterns", points=1, bonus=True, arguments=("model", "residual", "layer")),
-    Exercise(
-        "get_act_patch_resid_pre_fast",
-        "04_attention_patterns",
-        points=1,
-        bonus=True,
-        arguments=SWEEP_ARGUMENTS,
-        sweep=RESID_PRE_FAST,
-    ),
     Exercise("my_circuit", "05_circuit", points=1, part="duplicate token"),
     Exercise("my_circuit", "05_circuit", points=1, part="induction"),
     Exercise("my_circuit", "05_circuit", points=2, part="s-inhibition"),
     Exercise("my_circuit", "05_circuit", points=2, part="name mover"),
     Exercise("my_circuit", "05_circuit", points=1, part="negative name mover"),
     Exercise("my_circuit", "05_circuit", points=1, bonus=True, part="previous token"),
+    Exercise("run_from_layer", "06_fast_sweeps", points=1, bonus=True, arguments=("model", "residual", "layer")),
+    Exercise(
+        "get_act_patch_resid_pre_fast",
+        "06_fast_sweeps",
+        points=1,
+        bonus=True,
+        arguments=SWEEP_ARGUMENTS,
+        sweep=RESID_PRE_FAST,
+    ),
 )
 
 FUNCTIONS = {exercise.name: exercise for exercise in EXERCISES if exercise.arguments}

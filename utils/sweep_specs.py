@@ -93,5 +93,5 @@ SWEEPS: dict[str, SweepSpec] = {
 RESID_PRE_FAST = SweepSpec(
     "get_act_patch_resid_pre_fast", ("resid_pre",), "layer pos", transformer_lens_name="get_act_patch_resid_pre"
 )
-"""The learner's own fast sweep of notebook 04."""
+"""The learner's own fast sweep of notebook 06."""
 PUBLISHED_SWEEPS: dict[str, SweepSpec] = {spec.published_name: spec for spec in SWEEPS.values() if spec.published_name}
