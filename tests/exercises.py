@@ -86,7 +86,6 @@ EXERCISES = (
         "patch_attn_patterns",
         "04_attention_patterns",
         points=3,
-        bonus=True,
         arguments=("corrupted_pattern", "hook", "head_index", "clean_cache"),
         activations=("pattern",),
         axes="batch head_index pos_q pos_k",

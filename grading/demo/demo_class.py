@@ -26,7 +26,7 @@ CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
 HALF = {"ioi_metric", "patch_residual_component", "get_act_patch_resid_pre"}
 
 # Points of each student: in the normal and in the bonus cells.
-EXPECTED = {"all_right": (23, 12), "half_done": (10, 0), "typical_mistakes": (11, 5), "untouched": (0, 0)}
+EXPECTED = {"all_right": (26, 9), "half_done": (10, 0), "typical_mistakes": (14, 2), "untouched": (0, 0)}
 
 
 # Points and maximum points, by the cell's grade id.

@@ -13,7 +13,7 @@ PASSED = {
     "typical_mistakes": {
         "check_get_act_patch_resid_pre",
         "check_patch_head_vector",
-        "check_patch_attn_patterns_bonus",
+        "check_patch_attn_patterns",
         "check_run_from_layer_bonus",
         "check_get_act_patch_resid_pre_fast_bonus",
         "check_my_circuit_duplicate_token",

@@ -67,9 +67,10 @@ def test_demo_prints_bonus_points_separately(capsys: pytest.CaptureFixture):
         "1 of 4",
         "2 of 6 + 1 of 3",
         "2 of 6",
-        "+ 4 of 8",
+        "1 of 3 + 1 of 3",
         "5 of 7 + 1 of 1",
-        "10 of 23 + 6 of 12",
+        "+ 2 of 2",
+        "11 of 26 + 5 of 9",
     ]
 
 
