@@ -14,6 +14,7 @@ from utils.diagrams import (
     block_diagram,
     circuit_diagram,
     forward_pass_diagram,
+    head_inputs_diagram,
     patch_reach_diagram,
     patched_pass_diagram,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "circuit_diagram",
     "evidence_table",
     "forward_pass_diagram",
+    "head_inputs_diagram",
     "heat_map",
     "imshow",
     "load_ioi",

@@ -40,8 +40,9 @@ class HeadClass:
 
     `shown_by` is `"q"` or `"v"` (the effect of patching queries or values), `"direct"` (the share of the logit
     difference that a head adds directly), `"-direct"` (the same, against the answer) or `"attention"`. By that measure
-    a head of the class has at least `min_effect`. A head with `main_effect` or more belongs to every right description
-    of the class; with infinity, no head is required.
+    a head of the class has at least `min_effect`: where that is below zero, a head that only attends as the class does
+    is optional. A head with `main_effect` or more belongs to every right description of the class; with infinity, no
+    head is required.
     """
 
     name: str
@@ -51,7 +52,9 @@ class HeadClass:
     min_effect: float
     main_effect: float
     feeds: str = ""
-    """The class that reads what this one writes at the same position, where that limits the layers it can be in."""
+    """The class that reads what this one writes, at the same position and in a later layer."""
+    read_as: str = ""
+    """The inputs of that class into which it enters."""
 
     @property
     def acts_at(self) -> str:
@@ -67,10 +70,12 @@ class HeadClass:
 HEAD_CLASSES: dict[str, HeadClass] = {
     head_class.name: head_class
     for head_class in (
-        HeadClass("duplicate token", "S1", "this name has come before", "q", -0.05, 0.08, "s-inhibition"),
-        HeadClass("previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction"),
-        HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition"),
-        HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08),
+        HeadClass("duplicate token", "S1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
+        HeadClass(
+            "previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction", "keys"
+        ),
+        HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
+        HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08, "name mover", "queries"),
         HeadClass("name mover", "IO", "the name, into the answer", "direct", 0.05, 0.15),
         HeadClass("backup name mover", "IO", "the same, for a missing name mover", "direct", 0.0, float("inf")),
         HeadClass("negative name mover", "IO", "the name, against the answer", "-direct", 0.05, 0.15),

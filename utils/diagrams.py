@@ -149,6 +149,34 @@ def _draw_positions(canvas: Canvas, x: float, y: float, label: str, patched: Col
         canvas.box(x + 14 + 32 * position, y, 26, 26, "", colour, fill_opacity=opacity)
 
 
+def head_inputs_diagram() -> Diagram:
+    """Draw the two reasons why a head's output can differ between two runs: where it attends, and what it finds."""
+    canvas = Canvas(
+        720,
+        270,
+        "Two reasons why a head's output differs",
+        "On the left the head at END attends to one position in the clean run and to another in the corrupted run: "
+        "query, key and pattern differ. On the right it attends to the same position in both runs and finds another "
+        "value there.",
+    )
+    where, what = (0, 1), (1, 1)  # the position attended to in the clean and in the corrupted run
+    for left, title, attended in ((70, "where: q, k, pattern", where), (430, "what: v", what)):
+        columns, head = (left, left + 90, left + 220), 80
+        canvas.write(left + 110, 20, title, bold=True)
+        for x, label in zip(columns, ("earlier", "S2", "END"), strict=True):
+            canvas.box(x, 200, 70, 26, label)
+        canvas.arrow(columns[2], 186, columns[2], head + 18)
+        for (name, colour), column, shift in zip((CLEAN, CORRUPTED), attended, (-9, 9), strict=True):
+            x = columns[column] + shift
+            canvas.arrow(x, 162, columns[2] - 34, head + shift, colour, 2)
+            _draw_node(canvas, x, 171, name, colour, radius=8)
+        canvas.box(columns[2], head, 60, 34, "z")
+    for number, (name, colour) in enumerate((CLEAN, CORRUPTED)):
+        _draw_node(canvas, 270 + 110 * number, 250, name, colour, radius=8)
+        canvas.write(286 + 110 * number, 250, name, "start")
+    return canvas.diagram()
+
+
 def patch_reach_diagram(first_difference: int = 10, layer: int = 5, position: int = 12) -> Diagram:
     """Draw which activations a patch of resid_pre can change, in a run with 12 layers and 15 positions."""
     n_layers, n_positions, size = 12, 15, 22
@@ -198,6 +226,7 @@ Rows = dict[tuple[str, int], Row]
 def circuit_diagram(circuit: Mapping[str, object], title: str = "The IOI circuit", n_layers: int = 12) -> Diagram:
     """Draw a circuit or a part of one: each head at its layer and position, with an arrow from what it attends to.
 
+    Up the residual stream of a position, lines lead from a class to the one that reads what it writes there.
     `circuit` maps classes (see `utils.circuit.HEAD_CLASSES`) to heads. Raises `CircuitError` for an invalid circuit.
     """
     read = {name: heads for name, heads in read_circuit(circuit, n_layers, n_heads=1000).items() if heads}
@@ -210,6 +239,8 @@ def circuit_diagram(circuit: Mapping[str, object], title: str = "The IOI circuit
     canvas = Canvas(width, bottom + 88 + LEGEND_HEIGHT * max(len(read), 1), title, text or NO_HEADS)
     canvas.write(MARGIN, 20, title, "start", 15, bold=True)
     _draw_grid(canvas, lanes, heights, bottom)
+    for name in read:
+        _draw_reading(canvas, read, name, lanes, heights)
     for (_, layer), row in rows.items():
         _draw_arrows(canvas, row, lanes, heights[layer])
     for (position, layer), row in rows.items():
@@ -245,7 +276,9 @@ def _lanes(rows: Rows) -> dict[str, float]:
 def _draw_grid(canvas: Canvas, lanes: Mapping[str, float], heights: Sequence[float], bottom: float) -> None:
     """Draw the layers' numbers, and the residual stream of each position with its name and an example of its token."""
     canvas.write(MARGIN, TOP - 6, "layer", "start", 12)
-    note = "Arrows lead from the position attended to (source) to where heads write (destination)."
+    note = (
+        "Level arrows: from the position attended to, to where heads write. Upright arrows: to the heads that read it."
+    )
     canvas.write(MARGIN, bottom + 62, note, "start", 12)
     for layer, y in enumerate(heights):
         canvas.write(MARGIN + 14, y, str(layer), size=12)
@@ -265,6 +298,21 @@ def _draw_arrows(canvas: Canvas, row: Row, lanes: Mapping[str, float], y: float)
         start, end = lanes[head_class.attends_to], lanes[head_class.acts_at] + LANE / 2 - HEAD_GAP
         canvas.circle(start, arrow_y, 2.5, COLOURS[name], fill_opacity=1)
         canvas.arrow(start, arrow_y, end, arrow_y, COLOURS[name], 2, 0.9)
+
+
+def _draw_reading(
+    canvas: Canvas, circuit: Circuit, name: str, lanes: Mapping[str, float], heights: Sequence[float]
+) -> None:
+    """Draw, along a residual stream, what a class writes until the class that reads it, and name the reader's input."""
+    head_class = HEAD_CLASSES[name]
+    writers = [layer for layer, _ in circuit[name]]
+    readers = [layer for layer, _ in circuit.get(head_class.feeds, ()) if layer > min(writers)]
+    if readers:
+        number = [other for other in circuit if HEAD_CLASSES[other].feeds == head_class.feeds].index(name)
+        x = lanes[head_class.acts_at] - 3 + 6 * number  # side by side where two classes have the same readers
+        canvas.arrow(x, heights[min(writers)], x, heights[max(readers)], COLOURS[name], 2.5, 0.75)
+        if number == 0:
+            canvas.write(x - 6, heights[max(readers)] - 9, f"into {head_class.read_as}", "end", 11)
 
 
 def _draw_heads(canvas: Canvas, row: Row, x: float, y: float) -> None:
