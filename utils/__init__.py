@@ -22,6 +22,7 @@ from utils.errors import ModelError, PromptError, WorkbookError
 from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
 from utils.models import load_model, model_in_use, model_name
 from utils.plots import attention_view, heat_map, imshow, topk_of_Nd_tensor
+from utils.predictions import PredictionError, compare_prediction
 from utils.published import published_attribution, published_patching, published_results
 from utils.published_view import published_beside
 from utils.references import reference_sweep
@@ -35,12 +36,14 @@ __all__ = [
     "Evidence",
     "IOIData",
     "ModelError",
+    "PredictionError",
     "PromptError",
     "SweepError",
     "WorkbookError",
     "attention_view",
     "block_diagram",
     "circuit_diagram",
+    "compare_prediction",
     "evidence_table",
     "forward_pass_diagram",
     "head_inputs_diagram",
