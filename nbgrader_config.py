@@ -5,6 +5,10 @@ import secrets
 import sysconfig
 from pathlib import Path
 
+from nbgrader.converters import GenerateAssignment
+
+from grading.written_answers import WrittenAnswers
+
 # nbgrader runs `alembic` from the PATH when it creates a gradebook: put this environment's programs first.
 os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)
 
@@ -13,6 +17,10 @@ c = get_config()  # traitlets defines this function when it reads the file
 c.CourseDirectory.course_id = "activation_patching"
 c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "exercises"
+
+# Whether the exercises that `make release` generates ask for written answers, which are graded by hand.
+c.WrittenAnswers.include = False
+c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.preprocessors.default()]
 
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.

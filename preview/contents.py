@@ -38,10 +38,11 @@ def entry(name: str, notebook: NotebookNode) -> Entry:
     """Read the title and the minutes in the first cell, and the functions in the names of the cells to fill in."""
     first = notebook.cells[0].source
     effort = EFFORT.search(first)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return Entry(
         name=name,
         title=first.splitlines()[0].removeprefix("# ").split(":")[0],
-        to_write=tuple(cell.metadata.nbgrader.grade_id for cell in notebook.cells if is_solution(cell)),
+        to_write=tuple(cell.metadata.nbgrader.grade_id for cell in code if is_solution(cell)),
         reading=effort["reading"],
         exercises=effort["exercises"],
     )

@@ -1,12 +1,14 @@
 """The registry of exercises and the notebooks agree; what does not is named with what to change."""
 
 import json
+from functools import partial
 
 import nbformat
 import pytest
 from nbgrader.utils import is_grade, is_solution
 
 import tests
+from grading.written_answers import WRITTEN_ANSWER, is_optional
 from selftests import REPOSITORY
 from tests.exercises import EXERCISES, Exercise
 
@@ -22,6 +24,19 @@ def check_metadata(exercise: Exercise) -> dict:
         "points": exercise.points,
         "schema_version": 3,
         "solution": False,
+        "task": False,
+    }
+
+
+def written_metadata(points: int, grade_id: str) -> dict:
+    """nbgrader's metadata of a written answer, which is graded by hand."""
+    return {
+        "grade": True,
+        "grade_id": grade_id,
+        "locked": False,
+        "points": points,
+        "schema_version": 3,
+        "solution": True,
         "task": False,
     }
 
@@ -43,7 +58,15 @@ def problems(notebook: nbformat.NotebookNode, name: str, exercises: list[Exercis
             found.append(f"The cell {exercise.check_cell} of {name} should call tests.test_{exercise.name}.")
     registered = {exercise.check_cell for exercise in exercises}
     for grade_id in sorted(set(cells) - registered):
-        if is_grade(cells[grade_id]):
+        cell = cells[grade_id]
+        if is_optional(cell):
+            metadata = written_metadata(cell.metadata.nbgrader.get("points", 1), grade_id)
+            if cell.cell_type != "markdown" or cell.metadata.nbgrader != metadata:
+                found.append(
+                    f"{name} has a written answer {grade_id}: it should be a markdown cell whose metadata say "
+                    f"{json.dumps({'nbgrader': metadata})}."
+                )
+        elif is_grade(cell):
             found.append(f"{name} has a check cell {grade_id}, which is not in tests/exercises.py: add its row there.")
     return found
 
@@ -74,10 +97,18 @@ def test_each_disagreement_is_named():
     def no_call(cells):
         cells["check-ioi-metric"].source = "print()"
 
+    def written_answer(cells, tags=(WRITTEN_ANSWER,), **marks):
+        cells["ioi-metric"].cell_type = "markdown"
+        cells["ioi-metric"].metadata.tags = list(tags)
+        cells["ioi-metric"].metadata.nbgrader = written_metadata(2, "written") | marks
+
     assert found(lambda cells: None) == ""
     assert "no cell to fill in with the grade id ioi_metric" in found(no_solution)
     assert '"points": 4' in found(other_points)
     assert "should call tests.test_ioi_metric" in found(no_call)
+    assert "written" not in found(written_answer)
+    assert "has a written answer written: it should be a markdown cell" in found(partial(written_answer, locked=True))
+    assert "has a check cell written, which is not in" in found(partial(written_answer, tags=()))
     assert "check_ioi_metric, which is not in tests/exercises.py" in found(lambda cells: None, exercises=())
 
 

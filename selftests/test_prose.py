@@ -13,6 +13,7 @@ import pytest
 from nbgrader.utils import is_grade
 
 import preview.picture
+from grading.written_answers import is_optional
 from selftests import REPOSITORY
 from selftests.prose import markdown_cells, notebooks
 
@@ -351,14 +352,15 @@ def test_a_notebook_states_the_minutes_of_its_exercises_and_of_its_text(name: st
     notebook = notebooks()[name]
     reading, exercises = times(notebook)
     assert exercises == sum(int(EXERCISE.search(source)[1]) for source in exercises_in(notebook))
-    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown" and not is_optional(cell)]
+    words = sum(len(text.split()) for text in texts)
     slowest, fastest = WORDS_A_MINUTE
     assert slowest * reading <= words <= fastest * reading
 
 
 def points(notebook: nbformat.NotebookNode) -> tuple[int, int]:
-    """The points of its check cells, without the bonus, and of the bonus."""
-    cells = [cell for cell in notebook.cells if is_grade(cell)]
+    """The points of its check cells, without the bonus, and of the bonus; written answers are off by default."""
+    cells = [cell for cell in notebook.cells if is_grade(cell) and not is_optional(cell)]
     bonus = sum(cell.metadata.nbgrader.points for cell in cells if cell.metadata.nbgrader.grade_id.endswith("_bonus"))
     return sum(cell.metadata.nbgrader.points for cell in cells) - bonus, bonus
 

@@ -11,6 +11,7 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import is_grade, is_locked, is_solution
 
 from grading.demo import demo_class as demo
+from grading.written_answers import is_optional
 from selftests import REPOSITORY
 from selftests.grading.demo_points import POINTS, expected_points
 from tests.checks.notebooks import find_notebooks
@@ -261,7 +262,7 @@ def test_grade_ids_are_unique(folder: Path):
     ids = [
         cell.metadata.nbgrader.grade_id
         for path in find_notebooks(folder)
-        for cell in read(path)
+        for cell in nbformat.read(path, as_version=4).cells
         if "nbgrader" in cell.metadata
     ]
     assert len(set(ids)) == len(ids)
@@ -279,8 +280,8 @@ def test_points_are_as_documented():
 
 
 def read(path: Path) -> list[nbformat.NotebookNode]:
-    """Read a notebook's cells."""
-    return nbformat.read(path, as_version=4).cells
+    """Read a notebook's cells, without those that are left out of the exercises."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if not is_optional(cell)]
 
 
 def gradebook(folder: Path) -> Gradebook:
