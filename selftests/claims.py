@@ -122,8 +122,8 @@ AFTER_S2 = tuple((layer, pos) for layer in LAYERS for pos in range(S2 + 1, END))
 
 NO_EFFECTS = [
     NoEffect("before-S2-nothing", "resid_pre", BEFORE_S2, beside="layer-8-at-both", most=0.0),
-    NoEffect("no-longer-at-S2", "resid_pre", ((9, S2), (10, S2), (11, S2)), beside="layer-8-at-both"),
-    NoEffect("no-stop-between", "resid_pre", AFTER_S2, beside="layer-8-at-both"),
+    NoEffect("no-longer-at-S2", "resid_pre", ((9, S2), (10, S2), (11, S2)), beside="layer-8-at-both", most=0.2),
+    NoEffect("no-stop-between", "resid_pre", AFTER_S2, beside="layer-8-at-both", most=0.2),
     NoEffect("attention-nowhere-else", "attn_out", ATTENTION, beside="attention-at-S2-early", everywhere_but=True),
     NoEffect("mlps-hardly-matter", "mlp_out", ((0, S2), (5, S2)), beside="attention-at-S2-early", everywhere_but=True),
     NoEffect("early-heads-not-value", "v", EARLY_HEADS, beside="early-heads-query"),
