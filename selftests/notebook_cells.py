@@ -37,8 +37,8 @@ class CellRun:
 def run_to(notebook: str, cell_id: str) -> CellRun:
     """Return the run of a cell of the solutions, after those of all cells before it, each once in a process.
 
-    `notebook` is the notebook's name without `.ipynb`. Raises `StopIteration` where it has no such cell, or where that
-    is a check.
+    `notebook` is the notebook's name without `.ipynb`. Raises `KeyError` where it has no such cell, or where that is
+    a check.
     """
     return _notebook_run(notebook).to(cell_id)
 
@@ -53,7 +53,9 @@ class NotebookRun:
 
     def to(self, cell_id: str) -> CellRun:
         while cell_id not in self._runs:
-            cell = next(self._remaining)
+            cell = next(self._remaining, None)
+            if cell is None:
+                raise KeyError(f"There is no cell {cell_id!r} that is run: give the id that the cell has now.")
             printed, shown = run_cell(cell.source, self._variables)
             self._runs[cell.id] = CellRun(dict(self._variables), printed, shown)
         return self._runs[cell_id]

@@ -304,6 +304,15 @@ def test_tags_in_the_notebooks_are_exactly_those_of_the_claims() -> None:
     assert made == {claim.tag for claim in ALL_CLAIMS}
 
 
+def test_a_claim_of_absence_compares_with_an_effect_of_the_same_notebook() -> None:
+    tagged = {(block.where.split(",")[0], tag) for block in all_blocks() for tag in block.tags}
+    names = {name for name, _ in tagged}
+    together = [
+        claim for claim in NO_EFFECTS if any({(name, claim.tag), (name, claim.beside)} <= tagged for name in names)
+    ]
+    assert [claim.tag for claim in NO_EFFECTS if claim not in together] == []
+
+
 def test_every_head_and_layer_named_in_the_notebooks_has_a_tagged_claim() -> None:
     assert [complaint for block in all_blocks() for complaint in untagged(block)] == []
 

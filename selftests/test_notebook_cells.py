@@ -38,7 +38,7 @@ def test_a_cell_runs_after_those_before_it_and_once(notebook) -> None:
 
 def test_a_cell_that_is_not_there_is_an_error(notebook) -> None:
     notebook.cells.pop()
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyError, match="no cell 'check'"):
         NotebookRun(notebook).to("check")
 
 
