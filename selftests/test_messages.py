@@ -1,4 +1,4 @@
-"""The messages on the twenty-six most usual slips, word by word, and what a learner sees of them in a notebook.
+"""The messages on the twenty-nine most usual slips, word by word, and what a learner sees of them in a notebook.
 
 Each slip is an answer in `answers/wrong`. Its message says what was checked, what should have come out and what did,
 and gives one hint. The numbers come from seeded generators.
@@ -228,6 +228,29 @@ SLIPS = {
         "(12 of 36 entries differ)",
         "the order is resid_pre, attn_out, mlp_out, but mlp_out stands in the place of attn_out",
     ),
+    "plot_mean_attention__imshow": (
+        "Shows the figure in place of returning it.",
+        f"plot_mean_attention draws head 1.0 {ON_A_TINY_MODEL}",
+        "a plotly figure with heat maps, such as utils.heat_map returns",
+        "None",
+        "return what utils.heat_map returns: utils.imshow and .show() show a figure and return None",
+    ),
+    "plot_mean_attention__prompt_0": (
+        "Draws prompt 0 alone.",
+        f"plot_mean_attention draws head 1.0 {ON_A_TINY_MODEL}",
+        "0.5177 at head 1.0, row 1, column 0; 0.4823 at head 1.0, row 1, column 1; 0.1992 at head 1.0, row 2, column 0",
+        "0.2136 at head 1.0, row 1, column 0; 0.7864 at head 1.0, row 1, column 1; "
+        "0.0000 at head 1.0, row 2, column 0 (20 of 36 entries differ)",
+        "average over the prompts: this is a single prompt",
+    ),
+    "plot_mean_attention__sorted_heads": (
+        "Draws the heads by layer, not in the order given.",
+        f"plot_mean_attention draws head 1.1, head 0.1, head 1.0 {ON_A_TINY_MODEL}",
+        "0.4410 at head 1.1, row 1, column 0; 0.5590 at head 1.1, row 1, column 1; 0.2958 at head 1.1, row 2, column 0",
+        "0.4182 at head 1.1, row 1, column 0; 0.5818 at head 1.1, row 1, column 1; "
+        "0.3828 at head 1.1, row 2, column 0 (60 of 108 entries differ)",
+        "keep the order of the heads: head 0.1 is in the place of head 1.1",
+    ),
 }
 
 # Answers with an error, and the learner's line that raised it, be it directly or through a library or our helpers.
@@ -271,10 +294,10 @@ def test_message_on_an_exercise_not_begun(slip, name, notebook):
     assert message_on(slip, notebook) == f"{name} is not implemented yet: fill in its cell, run it, and run this again."
 
 
-def test_twenty_six_slips_in_every_kind_of_exercise():
-    assert len(SLIPS) == 26
+def test_twenty_nine_slips_in_every_kind_of_exercise():
+    assert len(SLIPS) == 29
     kinds = {exercise_of(ANSWERS / slip).split("_")[0] for slip in SLIPS}
-    assert kinds == {"ioi", "patch", "get"}
+    assert kinds == {"ioi", "patch", "get", "plot"}
 
 
 @pytest.mark.parametrize(

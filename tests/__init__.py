@@ -7,7 +7,7 @@ import warnings
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 from tests import hidden, test_01_ioi_metric
-from tests.checks import cases, checking, hooks, invariants, sweeps
+from tests.checks import cases, checking, figures, hooks, invariants, sweeps
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.guards import save_originals
 from tests.checks.sweeps import result_of
@@ -19,7 +19,9 @@ from tests.test_02_residual_stream import (
 )
 from tests.test_03_attention_heads import test_get_act_patch_attn_head_out_all_pos, test_patch_head_vector
 from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_pos_every, test_patch_attn_patterns
+from tests.test_04_figures import test_my_map, test_plot_mean_attention
 from tests.test_05_circuit import test_my_circuit
+from tests.test_05_figures import test_early_heads_figure
 from tests.test_06_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "NotImplementedYet",
     "hidden",
     "result_of",
+    "test_early_heads_figure",
     "test_get_act_patch_attn_head_all_pos_every",
     "test_get_act_patch_attn_head_out_all_pos",
     "test_get_act_patch_block_every",
@@ -34,10 +37,12 @@ __all__ = [
     "test_get_act_patch_resid_pre_fast",
     "test_ioi_metric",
     "test_my_circuit",
+    "test_my_map",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
+    "test_plot_mean_attention",
     "test_run_from_layer",
 ]
 
-save_originals(sys.modules[__name__], cases, checking, hidden, hooks, invariants, sweeps, test_01_ioi_metric)
+save_originals(sys.modules[__name__], cases, checking, figures, hidden, hooks, invariants, sweeps, test_01_ioi_metric)

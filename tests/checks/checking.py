@@ -85,6 +85,21 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
     return run
 
 
+def variable_check(check: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a check of what a learner assigned to variables, as `exercise_check` wraps that of a function."""
+    name = check.__name__.removeprefix("test_")
+    check.__doc__ = f"{(check.__doc__ or '').rstrip()}\n\n{DOC}"
+
+    @functools.wraps(check)
+    def run(*position: object, **keyword: object) -> None:
+        restore_originals()
+        with contextlib.redirect_stderr(sys.stdout):
+            check(*position, **keyword)
+        print(f"{name}: all checks passed.")
+
+    return run
+
+
 @contextlib.contextmanager
 def _same_settings(name: str) -> Iterator[None]:
     """Refuse a function that leaves one of torch's settings changed, and restore it."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import nbformat
 
+from tests.checks.figures import nothing_shown
+
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 
 
@@ -32,7 +34,8 @@ def read_functions(notebook: Path) -> dict[str, object]:
     """Run the cells that a notebook's functions need and return all names these define.
 
     These are the cells tagged `setup`, the exercise cells, and imports and definitions anywhere else (a learner's own
-    helpers), without sweeps, plots and checks. Raises `NotebookError` if the file is invalid or a cell fails.
+    helpers), without sweeps, plots and checks; no figure is displayed. Raises `NotebookError` if the file is invalid or
+    a cell fails.
     """
     namespace: dict[str, object] = {"__name__": notebook.stem}
     try:
@@ -46,7 +49,8 @@ def read_functions(notebook: Path) -> dict[str, object]:
             tree = ast.parse(_without_magics(cell.source), file)
             if not _runs_whole(cell):
                 tree.body = [statement for statement in tree.body if isinstance(statement, DEFINITIONS)]
-            exec(compile(tree, file, "exec"), namespace)
+            with nothing_shown():
+                exec(compile(tree, file, "exec"), namespace)
         except Exception as error:
             raise NotebookError(f"{file} fails: {type(error).__name__}: {error}") from error
     return namespace
