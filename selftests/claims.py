@@ -85,6 +85,7 @@ BACKUP_HEADS = ((10, 1), (10, 6), (10, 10))
 EFFECTS = [
     Effect("layer-0-is-1-at-S2", "resid_pre", ((0, S2),), least=0.9999, most=1.0001),
     Effect("S2-until-layer-7", "resid_pre", tuple((layer, S2) for layer in range(8)), least=0.9, most=1.1),
+    Effect("a-little-after-S2", "resid_pre", ((7, S2 + 1),), least=0.04, most=0.06),
     Effect("layer-8-at-both", "resid_pre", ((8, S2), (8, END)), least=0.3, most=0.7),
     Effect("END-from-layer-9", "resid_pre", tuple((layer, END) for layer in range(9, 12)), least=0.9, most=1.1),
     Effect("attention-at-S2-early", "attn_out", ((3, S2), (5, S2), (6, S2)), least=0.1),
@@ -96,18 +97,21 @@ EFFECTS = [
     Effect("early-heads", "z", EARLY_HEADS, least=0.1),
     Effect("middle-heads-a-tenth-to-a-third", "z", MIDDLE_HEADS, least=0.1, most=1 / 3),
     Effect("9.9-matters", "z", ((9, 9),), least=0.2),
+    Effect("late-heads-output", "z", LATE_HEADS, least=0.08),
     Effect("negative-heads", "z", NEGATIVE_HEADS, least=-0.2),
-    Effect("9.6-hardly-when-patched", "z", ((9, 6),), least=-0.04, most=-0.06),
+    Effect("11.2-is-negative", "z", ((11, 2),), least=-0.08),
+    Effect("9.6-lowers-the-metric", "z", ((9, 6),), least=-0.04, most=-0.06),
     Effect("early-heads-query", "q", EARLY_HEADS, least=0.1),
     Effect("early-heads-pattern", "pattern", EARLY_HEADS, least=0.1),
     Effect("middle-heads-value", "v", MIDDLE_HEADS, least=0.1),
+    Effect("9.7-acts-through-its-value", "v", ((9, 7),), least=0.05),
     Effect("late-heads-query", "q", LATE_HEADS, least=0.08),
     Effect("late-heads-pattern", "pattern", LATE_HEADS, least=0.08),
     Effect("negative-heads-query", "q", NEGATIVE_HEADS, least=-0.25),
     Effect("negative-heads-pattern", "pattern", NEGATIVE_HEADS, least=-0.25),
     Effect("negative-heads-key", "k", NEGATIVE_HEADS, least=-0.08),
+    Effect("negative-heads-key-at-S2", "k by position", ((10, 7, S2), (11, 10, S2)), least=-0.08),
     Effect("9.9-writes-most", "direct", ((9, 9),), least=2.5),
-    Effect("9.6-writes-second-most", "direct", ((9, 6),), least=1.0),
     Effect("10.0-writes-for-the-answer", "direct", ((10, 0),), least=0.4),
     # ioi-mini's 0.3204 is a third less than the published 0.4802.
     Effect("10.10-writes-for-the-answer", "direct", ((10, 10),), least=0.3202),
@@ -120,20 +124,24 @@ ATTENTION = ((3, S2), (5, S2), (6, S2), *((layer, END) for layer in range(7, 12)
 BEFORE_S2 = tuple((layer, pos) for layer in LAYERS for pos in range(S2))
 AFTER_S2 = tuple((layer, pos) for layer in LAYERS for pos in range(S2 + 1, END))
 
+OPTIONAL_HEADS = ((0, 1), (0, 10), (5, 8), (5, 9))
+
 NO_EFFECTS = [
     NoEffect("before-S2-nothing", "resid_pre", BEFORE_S2, beside="layer-8-at-both", most=0.0),
     NoEffect("no-longer-at-S2", "resid_pre", ((9, S2), (10, S2), (11, S2)), beside="layer-8-at-both", most=0.2),
     NoEffect("no-stop-between", "resid_pre", AFTER_S2, beside="layer-8-at-both", most=0.2),
+    NoEffect("attention-0-does-little", "attn_out", ((0, S2),), beside="attention-at-S2-early"),
     NoEffect("attention-nowhere-else", "attn_out", ATTENTION, beside="attention-at-S2-early", everywhere_but=True),
-    NoEffect("mlps-hardly-matter", "mlp_out", ((0, S2), (5, S2)), beside="attention-at-S2-early", everywhere_but=True),
+    NoEffect(
+        "other-mlps-hardly-matter", "mlp_out", ((0, S2), (5, S2)), beside="attention-at-S2-early", everywhere_but=True
+    ),
     NoEffect("early-heads-not-value", "v", EARLY_HEADS, beside="early-heads-query"),
+    NoEffect("optional-heads-have-no-effect", "q", OPTIONAL_HEADS, beside="early-heads-query"),
     NoEffect("middle-heads-not-query", "q", MIDDLE_HEADS, beside="middle-heads-value"),
     NoEffect("middle-heads-not-pattern", "pattern", MIDDLE_HEADS, beside="middle-heads-value"),
-    NoEffect("s-inhibition-key-next-to-nothing", "k", MIDDLE_HEADS, beside="middle-heads-value"),
+    NoEffect("middle-heads-not-key", "k", MIDDLE_HEADS, beside="middle-heads-value"),
     # The key of 5.9 reads 0.04 in the published map, and nothing on ioi-mini.
-    NoEffect(
-        "other-keys-hardly-matter", "k", (*NEGATIVE_HEADS, (5, 9)), beside="negative-heads-key", everywhere_but=True
-    ),
+    NoEffect("keys-but-two", "k", (*NEGATIVE_HEADS, (5, 9)), beside="negative-heads-key", everywhere_but=True),
 ]
 
 
@@ -178,11 +186,9 @@ ATTENTION_CLAIMS = [
     AttentionClaim("induction-attends-after-the-duplicate", ((5, 5), (6, 9)), "S2", "S1+1", least=0.65),
     AttentionClaim("middle-heads-attend-to-S2-in-both-runs", MIDDLE_HEADS, "END", "S2", ("clean", "corrupted")),
     AttentionClaim("9.9-attends-to-IO", ((9, 9),), "END", "IO", least=0.6),
-    AttentionClaim("9.9-attends-to-the-other-name-when-corrupted", ((9, 9),), "END", "S1", ("corrupted",), least=0.6),
     AttentionClaim("9.6-attends-to-IO", ((9, 6),), "END", "IO", least=0.6),
     AttentionClaim("10.0-attends-to-IO", ((10, 0),), "END", "IO"),
     AttentionClaim("negative-heads-attend-to-IO", NEGATIVE_HEADS, "END", "IO"),
-    AttentionClaim("backups-attend-to-IO", BACKUP_HEADS, "END", "IO", least=0.2),
     AttentionClaim("previous-token-heads", ((2, 2), (4, 11)), "S1+1", "S1", least=0.7),
 ]
 
@@ -198,11 +204,14 @@ class PaperClaim(AboutHeads):
 
 PAPER_CLAIMS = [
     PaperClaim("paper-duplicate-token", "duplicate token", ((3, 0),)),
+    PaperClaim("paper-optional-duplicate-token-heads", "duplicate token", ((0, 1), (0, 10))),
+    PaperClaim("paper-optional-induction-heads", "induction", ((5, 8), (5, 9))),
     PaperClaim("paper-induction", "induction", ((5, 5), (6, 9))),
     PaperClaim("paper-previous-token", "previous token", ((2, 2), (4, 11))),
     PaperClaim("paper-s-inhibition", "s-inhibition", MIDDLE_HEADS),
     PaperClaim("paper-name-mover", "name mover", ((9, 9), (9, 6), (10, 0))),
     PaperClaim("paper-backup", "backup name mover", ((11, 2), *BACKUP_HEADS)),
+    PaperClaim("paper-other-backups", "backup name mover", ((9, 0), (9, 7), (10, 2), (11, 2), (11, 9))),
     PaperClaim("paper-negative", "negative name mover", NEGATIVE_HEADS),
 ]
 
@@ -227,6 +236,43 @@ class OwnClaim(AboutHeads):
 
 OWN_CLAIMS = [
     OwnClaim(
+        "one-prompt-differs-from-its-corrupted-version",
+        "test_a_prompt_can_differ_from_its_corrupted_version_and_a_pair_cannot",
+        cell=("01_ioi_metric", "per-prompt"),
+    ),
+    OwnClaim(
+        "answer-not-written-before-layer-9",
+        "test_the_logit_lens_before_layer_9_is_near_zero",
+        also_layers=(9,),
+        cell=("02_residual_stream", "lens"),
+    ),
+    OwnClaim("logit-lens-of-gpt2-small", "test_the_published_logit_lens", also_layers=(9,)),
+    OwnClaim("layers-7-and-8-write-little", "test_layers_7_and_8_write_little_on_gpt2_small", also_layers=(7, 8)),
+    OwnClaim("attention-11-more-than-9", "test_attention_11_lowers_by_more_than_9_raises", also_layers=(9, 11)),
+    OwnClaim("mlp-0-above-every-head", "test_mlp_0_at_S2_is_above_every_head", also_layers=(0,)),
+    OwnClaim(
+        "effects-of-heads-together",
+        "test_effects_of_heads_together_on_ioi_mini",
+        (*EARLY_HEADS, *MIDDLE_HEADS, *LATE_HEADS),
+        also_layers=(7, 8),
+        cell=("03_attention_heads", "together"),
+    ),
+    OwnClaim("clean-key-draws-attention-to-S2", "test_a_clean_key_draws_attention_to_S2_on_ioi_mini", NEGATIVE_HEADS),
+    OwnClaim("7.3-attends-after-S2-too", "test_7_3_attends_to_the_position_after_S2_too", ((7, 3),)),
+    OwnClaim(
+        "8.6-is-no-name-mover",
+        "test_8_6_is_no_name_mover",
+        ((8, 6),),
+        cell=("05_circuit", "evidence-table"),
+    ),
+    OwnClaim(
+        "freezing-the-negative-heads",
+        "test_freezing_the_negative_heads_on_ioi_mini",
+        ((9, 6), (9, 9), *NEGATIVE_HEADS),
+        also_layers=(9,),
+        cell=("05_circuit", "freezing"),
+    ),
+    OwnClaim(
         "strongest-by-value",
         "test_strongest_heads_by_value",
         MIDDLE_HEADS,
@@ -243,7 +289,7 @@ OWN_CLAIMS = [
     OwnClaim(
         "zeroing-END-before-the-last-block",
         "test_by_the_last_block_the_answer_stands_at_END",
-        cell=("00_introduction", "hooks-edit"),
+        cell=("02_residual_stream", "hooks-edit"),
     ),
     OwnClaim(
         "noising-mirrors-denoising",

@@ -37,10 +37,12 @@ from tests.exercises import EXERCISES
 pytestmark = pytest.mark.usefixtures("needed_programs")
 
 
-# Two notebooks show a map of the learner's own and then the published one, which the exercises do not come to.
+# Four notebooks show a map of the learner's own, and two then the published one, which the exercises do not come to.
 FIGURES_OF_THE_EXERCISES = FIGURES | {
-    "02_residual_stream": Figures(2, 0, 1),
+    "02_residual_stream": Figures(5, 0, 1),
     "03_attention_heads": Figures(1, 0, 0),
+    "04_attention_patterns": Figures(3, 1, 2),
+    "05_circuit": Figures(3, 1, 3),
 }
 
 NOT_BEGUN = "{} is not implemented yet: fill in its cell, run it, and run this again."
@@ -48,6 +50,7 @@ STUB = "NotImplementedError:"
 OTHER_ERRORS = {
     "02_residual_stream": [STUB, "NameError: name 'own_resid_pre' is not defined"],
     "03_attention_heads": [STUB, "NameError: name 'own_head_out' is not defined", STUB],
+    "04_attention_patterns": [STUB],
 }
 """Where a cell of an exercise as handed out uses a function that is not written yet."""
 

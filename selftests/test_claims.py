@@ -18,7 +18,9 @@ from selftests.claims import (
     ALL_CLAIMS,
     ATTENTION_CLAIMS,
     BACKUP_HEADS,
+    EARLY_HEADS,
     EFFECTS,
+    END,
     MIDDLE_HEADS,
     NEGATIVE_HEADS,
     NO_EFFECTS,
@@ -26,6 +28,7 @@ from selftests.claims import (
     PAPER_CLAIMS,
     POSITION_CLAIMS,
     RUNS,
+    S2,
     TOLERANCE,
     AttentionClaim,
     Effect,
@@ -37,7 +40,7 @@ from selftests.claims import (
 )
 from selftests.notebook_cells import CellRun, run_to
 from selftests.prose import Block, all_blocks, blocks
-from utils import logits_to_ave_logit_diff, published_circuit, topk_of_Nd_tensor
+from utils import logits_to_ave_logit_diff, published_circuit, published_results, topk_of_Nd_tensor
 from utils.circuit import mean_attention
 
 Map = Callable[[str], Tensor]
@@ -90,9 +93,9 @@ def too_large(claim: NoEffect, maps: Map) -> dict[Place, float]:
 @pytest.mark.parametrize(
     ("claim", "found"),
     [
-        (replace(BY_TAG["mlps-hardly-matter"], places=((0, 10),)), {(5, 10)}),
+        (replace(BY_TAG["other-mlps-hardly-matter"], places=((0, 10),)), {(5, 10)}),
         (replace(BY_TAG["attention-nowhere-else"], places=BY_TAG["attention-nowhere-else"].places[1:]), {(3, 10)}),
-        (replace(BY_TAG["other-keys-hardly-matter"], places=((10, 7), (5, 9))), {(11, 10)}),
+        (replace(BY_TAG["keys-but-two"], places=((10, 7), (5, 9))), {(11, 10)}),
         (NoEffect("9.6-hardly", "z", ((9, 6),), beside="early-heads"), {(9, 6)}),
         (NoEffect("one-place", "v by position", ((7, 3, 11),), beside="middle-heads-value"), {(7, 3, 11)}),
     ],
@@ -210,6 +213,118 @@ def test_others_make_up_for_9_9_on_ioi_mini() -> None:
     assert 0 < lost < had / 3
 
 
+def test_a_prompt_can_differ_from_its_corrupted_version_and_a_pair_cannot() -> None:
+    clean, corrupted = cell_of("one-prompt-differs-from-its-corrupted-version").variables["per_prompt"]
+    published = torch.tensor(published_results()["per_prompt_logit_diff"])
+    published_corrupted = -published.view(4, 2).flip(1).flatten()
+    for run, other in ((clean.cpu(), corrupted.cpu()), (published, published_corrupted)):
+        torch.testing.assert_close(run.view(4, 2).mean(1), -other.view(4, 2).mean(1), atol=1e-4, rtol=0)
+        assert (run + other).abs().max() > 0.25
+    assert f"{published[4]:.2f} {published_corrupted[4]:.2f}" == "1.72 -5.28"
+
+
+def published_attribution_by_label(name: str) -> dict[str, float]:
+    entries = published_results()["attribution"][name]
+    return dict(zip(entries["labels"], entries["values"], strict=True))
+
+
+def test_the_logit_lens_before_layer_9_is_near_zero() -> None:
+    measured = cell_of("answer-not-written-before-layer-9").variables["logit_lens"]
+    published = list(published_attribution_by_label("logit_lens").values())
+    for lens in (measured, published):
+        before_9, after_attention_9, end = lens[18], lens[19], lens[24]
+        assert max(map(abs, lens[:18])) <= before_9 * 1.01
+        assert before_9 < end / 5
+        assert after_attention_9 > end
+
+
+def test_the_published_logit_lens() -> None:
+    lens = published_attribution_by_label("logit_lens")
+    assert [round(lens[point], 2) for point in ("9_pre", "9_mid", "final_post")] == [0.46, 5.03, 3.55]
+
+
+def test_layers_7_and_8_write_little_on_gpt2_small() -> None:
+    direct, patched = published_attribution_by_label("layer_attribution"), gpt2_small_map("attn_out")[:, END]
+    assert [round(direct[f"{layer}_attn_out"], 2) for layer in (7, 8)] == [0.28, 0.20]
+    assert [round(patched[layer].item(), 2) for layer in (7, 8)] == [0.30, 0.57]
+
+
+@BOTH
+def test_attention_11_lowers_by_more_than_9_raises(maps: Map) -> None:
+    nine, eleven = maps("attn_out")[9, END].item(), maps("attn_out")[11, END].item()
+    assert -eleven > 1.2 * nine > 0
+    if maps is gpt2_small_map:
+        assert f"{eleven:.2f} {nine:.2f}" == "-0.41 0.27"
+
+
+@BOTH
+def test_mlp_0_at_S2_is_above_every_head(maps: Map) -> None:
+    assert maps("mlp_out")[0, S2] > 2 * maps("z").max()
+    assert f"{maps('mlp_out')[0, S2]:.2f}" == "0.85"
+
+
+def test_effects_of_heads_together_on_ioi_mini() -> None:
+    cell = cell_of("effects-of-heads-together")
+    totals = printed_numbers(cell, r"(sum of these|all together)")
+    assert totals == pytest.approx({"sum of these": 0.90, "all together": 0.91}, abs=0.006)
+    alone = sum(ioi_mini_map("z")[head].item() for head in EARLY_HEADS)
+    assert (f"{together(cell, EARLY_HEADS):.2f}", f"{alone:.2f}") == ("0.72", "0.59")
+    assert set(cell.variables["my_heads"]) == set(MIDDLE_HEADS)
+
+
+def together(cell: CellRun, heads: tuple[tuple[int, int], ...]) -> float:
+    """The metric of a run in which the learner's hook patches all of these heads."""
+    variables = cell.variables
+    hooks = [
+        (
+            get_act_name("z", layer),
+            partial(variables["patch_head_vector"], head_index=head, clean_cache=variables["clean_cache"]),
+        )
+        for layer, head in heads
+    ]
+    logits = variables["model"].run_with_hooks(variables["corrupted_tokens"], fwd_hooks=hooks)
+    return variables["ioi_metric"](logits).item()
+
+
+def test_a_clean_key_draws_attention_to_S2_on_ioi_mini() -> None:
+    variables = run_to(*RUNS).variables
+    model, clean_cache = variables["model"], variables["clean_cache"]
+    for layer, head in NEGATIVE_HEADS:
+
+        def patch_key(key: Tensor, hook, head=head) -> Tensor:
+            key[:, :, head] = clean_cache[hook.name][:, :, head]
+            return key
+
+        with model.hooks(fwd_hooks=[(get_act_name("k", layer), patch_key)]):
+            _, patched_cache = model.run_with_cache(variables["corrupted_tokens"])
+        corrupted, patched = (
+            cache["pattern", layer][:, head, END, S2].mean().item()
+            for cache in (variables["corrupted_cache"], patched_cache)
+        )
+        assert corrupted < 0.05
+        assert 0.2 < patched < 0.3
+
+
+def test_7_3_attends_to_the_position_after_S2_too() -> None:
+    variables = run_to(*RUNS).variables
+    for run in ("clean", "corrupted"):
+        attended = variables[f"{run}_cache"]["pattern", 7][:, 3, END].mean(0)
+        assert attended.topk(2).indices.tolist() == [S2, S2 + 1]
+        assert attended[S2 + 1] > 0.2
+
+
+def test_8_6_is_no_name_mover() -> None:
+    row = re.search(r"8\.6 +END > IO (\S+) .* (\S+)$", cell_of("8.6-is-no-name-mover").printed, re.MULTILINE)
+    assert all(abs(float(number)) < 0.05 for number in row.groups())
+
+
+def test_freezing_the_negative_heads_on_ioi_mini() -> None:
+    effects = cell_of("freezing-the-negative-heads").variables["frozen_effects"]
+    of_9_6, of_9_9 = zip(*effects.values(), strict=True)
+    assert of_9_6 == pytest.approx([-0.05, 0.25, 0.43], abs=0.006)
+    assert of_9_9 == pytest.approx([0.27, 0.74, 1.04], abs=0.006)
+
+
 def test_by_the_last_block_the_answer_stands_at_END() -> None:
     cell = cell_of("zeroing-END-before-the-last-block")
     left = printed_numbers(cell, r"zero at (\S+)")
@@ -226,7 +341,7 @@ def test_each_prompt_has_its_own_position_zeroed() -> None:
         resid[range(len(pos)), pos] = 0.0
         return resid
 
-    for name, printed in printed_numbers(cell, r"zero at (\S+)").items():
+    for name, printed in printed_numbers(cell, r"zero at (S1|S2|END)").items():
         hook = partial(zero, pos=data.positions[name])
         logits = model.run_with_hooks(data.clean_tokens, fwd_hooks=[(get_act_name("resid_pre", 11), hook)])
         assert logits_to_ave_logit_diff(logits, data.answer_tokens).item() == pytest.approx(printed, abs=5e-4), name

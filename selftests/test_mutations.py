@@ -57,6 +57,12 @@ def test_a_mistake_is_killed_and_an_equivalent_is_not(wrong_axis, no_reset):
     assert mutations.why_equivalent(no_reset)
 
 
+def test_a_figure_with_another_title_is_equivalent(everything):
+    another_title = next(m for m in everything if m.diff[0].startswith("title="))
+    assert not mutations.is_killed(another_title)
+    assert mutations.why_equivalent(another_title)
+
+
 def test_the_solution_itself_survives(wrong_axis):
     assert not mutations.is_killed(dataclasses.replace(wrong_axis, source=wrong_axis.original))
 

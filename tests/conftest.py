@@ -17,6 +17,7 @@ os.environ.setdefault("IOI_MODEL", GRADING_MODEL)
 
 REPOSITORY = Path(__file__).parents[1]
 EXERCISES = dict.fromkeys(exercise.name for exercise in exercises.EXERCISES)
+LEARNERS_NAMES = (*EXERCISES, *(name for exercise in exercises.EXERCISES for name in exercise.also))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +37,7 @@ def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Any]:
     try:
         for notebook in find_notebooks(folder):
             defined = read_functions(notebook)
-            functions |= {name: defined[name] for name in EXERCISES if name in defined and name not in functions}
+            functions |= {name: defined[name] for name in LEARNERS_NAMES if name in defined and name not in functions}
     except NotebookError as error:
         trouble = str(error)
     if trouble:
@@ -55,7 +56,7 @@ def _fixture_for(name: str) -> Callable:
 
 
 # pytest finds fixtures among this module's names; a loop saves eight functions that differ in a name.
-for _name in EXERCISES:
+for _name in LEARNERS_NAMES:
     globals()[f"fixture_{_name}"] = _fixture_for(_name)
 
 

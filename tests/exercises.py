@@ -15,7 +15,7 @@ class Exercise:
     """What a learner writes, and the cell that checks it."""
 
     name: str
-    """The function (or, in notebook 05, the variable) that the learner writes; also the grade id of that cell."""
+    """The function or variable that the learner writes; also the grade id of that cell."""
     notebook: str
     points: int
     arguments: tuple[str, ...] = ()
@@ -29,6 +29,8 @@ class Exercise:
     """Of a hook function: the axes of these activations."""
     sweep: SweepSpec | None = None
     """Of a sweep: its row in the table of sweeps."""
+    also: tuple[str, ...] = ()
+    """Of a variable: further variables of its cell, which the check takes too."""
 
     @property
     def check_cell(self) -> str:
@@ -98,6 +100,9 @@ EXERCISES = (
         arguments=SWEEP_ARGUMENTS,
         sweep=SWEEPS["get_act_patch_attn_head_all_pos_every"],
     ),
+    Exercise("plot_mean_attention", "04_attention_patterns", points=3, arguments=("cache", "heads", "labels")),
+    Exercise("my_map", "04_attention_patterns", points=2, also=("my_sweep",)),
+    Exercise("early_heads_figure", "05_circuit", points=1),
     Exercise("my_circuit", "05_circuit", points=1, part="duplicate token"),
     Exercise("my_circuit", "05_circuit", points=1, part="induction"),
     Exercise("my_circuit", "05_circuit", points=2, part="s-inhibition"),
