@@ -1,6 +1,7 @@
 """The registry of exercises and the notebooks agree; what does not is named with what to change."""
 
 import json
+import re
 from functools import partial
 
 import nbformat
@@ -13,6 +14,18 @@ from selftests import REPOSITORY
 from tests.exercises import EXERCISES, Exercise
 
 SOLUTIONS = REPOSITORY / "solutions" / "activation_patching"
+
+
+def solution_metadata(exercise: Exercise) -> dict:
+    """nbgrader's metadata of the cell in which an exercise is solved."""
+    return {
+        "grade": False,
+        "grade_id": exercise.name,
+        "locked": False,
+        "schema_version": 3,
+        "solution": True,
+        "task": False,
+    }
 
 
 def check_metadata(exercise: Exercise) -> dict:
@@ -41,6 +54,16 @@ def written_metadata(points: int, grade_id: str) -> dict:
     }
 
 
+def missing_call(check: nbformat.NotebookNode, exercise: Exercise) -> str:
+    """What a check cell does not call and should; empty where it calls all."""
+    if f"tests.test_{exercise.name}({exercise.name}" not in check.source:
+        return f"tests.test_{exercise.name}"
+    hidden = "".join(re.findall("^### BEGIN HIDDEN TESTS\n(.*?)^### END HIDDEN TESTS", check.source, re.M | re.S))
+    if hasattr(tests.hidden, f"test_{exercise.name}") and f"hidden.test_{exercise.name}({exercise.name}" not in hidden:
+        return f"tests.hidden.test_{exercise.name}, between ### BEGIN HIDDEN TESTS and ### END HIDDEN TESTS"
+    return ""
+
+
 def problems(notebook: nbformat.NotebookNode, name: str, exercises: list[Exercise]) -> list[str]:
     """One sentence for each disagreement between a notebook and its exercises."""
     cells = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
@@ -48,14 +71,17 @@ def problems(notebook: nbformat.NotebookNode, name: str, exercises: list[Exercis
     for exercise in exercises:
         metadata, check = check_metadata(exercise), cells.get(exercise.check_cell)
         if exercise.name not in cells or not is_solution(cells[exercise.name]):
-            found.append(f"{name} has no cell to fill in with the grade id {exercise.name}: mark one as its solution.")
+            found.append(
+                f"{name} has no cell in which {exercise.name} is solved. Its metadata would say "
+                f"{json.dumps({'nbgrader': solution_metadata(exercise)})}."
+            )
         if check is None or check.metadata.nbgrader != metadata:
             found.append(
                 f"{name} should have a cell whose metadata say {json.dumps({'nbgrader': metadata})}: that is what "
                 "tests/exercises.py says of it."
             )
-        elif f"tests.test_{exercise.name}({exercise.name}" not in check.source:
-            found.append(f"The cell {exercise.check_cell} of {name} should call tests.test_{exercise.name}.")
+        elif call := missing_call(check, exercise):
+            found.append(f"The cell {exercise.check_cell} of {name} should call {call}.")
     registered = {exercise.check_cell for exercise in exercises}
     for grade_id in sorted(set(cells) - registered):
         cell = cells[grade_id]
@@ -102,19 +128,25 @@ def test_each_disagreement_is_named():
         cells["ioi-metric"].metadata.tags = list(tags)
         cells["ioi-metric"].metadata.nbgrader = written_metadata(2, "written") | marks
 
+    def hidden_call_in_sight(cells):
+        cells["check-ioi-metric"].source = "tests.test_ioi_metric(ioi_metric)\ntests.hidden.test_ioi_metric(ioi_metric)"
+
     assert found(lambda cells: None) == ""
-    assert "no cell to fill in with the grade id ioi_metric" in found(no_solution)
+    assert '"grade_id": "ioi_metric"' in found(no_solution)
     assert '"points": 4' in found(other_points)
-    assert "should call tests.test_ioi_metric" in found(no_call)
     assert "written" not in found(written_answer)
     assert "has a written answer written: it should be a markdown cell" in found(partial(written_answer, locked=True))
     assert "has a check cell written, which is not in" in found(partial(written_answer, tags=()))
+    assert "should call tests.test_ioi_metric." in found(no_call)
+    assert "should call tests.hidden.test_ioi_metric, between" in found(hidden_call_in_sight)
     assert "check_ioi_metric, which is not in tests/exercises.py" in found(lambda cells: None, exercises=())
 
 
 def test_each_exercise_has_its_check_and_each_check_its_exercise():
     checks = {name for name in tests.__all__ if name.startswith("test_")}
-    assert checks == {f"test_{exercise.name}" for exercise in EXERCISES}
+    exercises = {f"test_{exercise.name}" for exercise in EXERCISES}
+    assert not exercises - checks, "tests/__init__.py should import these checks and name them in __all__"
+    assert not checks - exercises, "tests/__init__.py names checks of exercises that are not in tests/exercises.py"
     assert all(getattr(tests, name).__doc__ for name in checks)
 
 

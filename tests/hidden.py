@@ -33,7 +33,5 @@ def _hidden_sweep_check(name: str) -> Callable[[Callable], None]:
     return hidden_check(check)
 
 
-test_get_act_patch_resid_pre = _hidden_sweep_check("get_act_patch_resid_pre")
-test_get_act_patch_block_every = _hidden_sweep_check("get_act_patch_block_every")
-test_get_act_patch_attn_head_out_all_pos = _hidden_sweep_check("get_act_patch_attn_head_out_all_pos")
-test_get_act_patch_attn_head_all_pos_every = _hidden_sweep_check("get_act_patch_attn_head_all_pos_every")
+# One for each sweep of tests/exercises.py.
+globals().update({f"test_{name}": _hidden_sweep_check(name) for name in EXERCISE_SWEEPS})
