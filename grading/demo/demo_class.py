@@ -15,18 +15,33 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
 from grading.kernels import sandbox
-from tests.exercises import NOTEBOOKS
+from tests.exercises import EXERCISES, NOTEBOOKS
 
 REPOSITORY = Path(__file__).parents[2]
 COURSE = "activation_patching"
 ANSWERS = Path(__file__).parent
 MADE_BY_DEMO = ".made_by_make_demo"
 
-CLASS = ("all_right", "half_done", "typical_mistakes", "untouched")
+CHECKS = {exercise.check_cell: exercise for exercise in EXERCISES}
 HALF = {"ioi_metric", "patch_residual_component", "get_act_patch_resid_pre"}
-
-# Points of each student: in the normal and in the bonus cells.
-EXPECTED = {"all_right": (26, 9), "half_done": (10, 0), "typical_mistakes": (14, 2), "untouched": (0, 0)}
+MISTAKES = {
+    "check_ioi_metric",
+    "check_patch_residual_component",
+    "check_get_act_patch_block_every_bonus",
+    "check_get_act_patch_attn_head_out_all_pos",
+    "check_get_act_patch_attn_head_all_pos_every_bonus",
+    "check_my_circuit_name_mover",
+    "check_my_circuit_previous_token_bonus",
+}
+"""The checks that refuse a cell of typical_mistakes.py."""
+PASSED = {
+    "all_right": set(CHECKS),
+    "half_done": {check for check, exercise in CHECKS.items() if exercise.name in HALF},
+    "typical_mistakes": set(CHECKS) - MISTAKES,
+    "untouched": set(),
+}
+"""The check cells that each student must get the points of."""
+CLASS = tuple(PASSED)
 
 
 # Points and maximum points, by the cell's grade id.
@@ -176,8 +191,11 @@ def report_unexpected(points: dict[str, dict[str, Cells]]) -> int:
     for student, notebooks in points.items():
         cells = in_all(notebooks)
         found = sums(cells, bonus=False)[0], sums(cells, bonus=True)[0]
-        if found != EXPECTED[student]:
-            expected = "{:g} + {:g}".format(*EXPECTED[student])
-            print(f"{student} got {found[0]:g} + {found[1]:g} points instead of {expected}.", file=sys.stderr)
+        passed = [CHECKS[check] for check in PASSED[student]]
+        bonus = sum(exercise.points for exercise in passed if exercise.bonus)
+        expected = sum(exercise.points for exercise in passed) - bonus, bonus
+        if found != expected:
+            instead = f"instead of {expected[0]} + {expected[1]}"
+            print(f"{student} got {found[0]:g} + {found[1]:g} points {instead}.", file=sys.stderr)
             code = 1
     return code
