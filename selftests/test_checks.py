@@ -116,6 +116,14 @@ def test_every_exercise_has_right_and_wrong_answers(name):
     assert sum(exercise_of(answer) == name for answer in WRONG) >= 5
 
 
+@pytest.mark.parametrize("answer", [*RIGHT, *WRONG], ids=lambda answer: answer.stem)
+def test_an_answer_names_its_exercise_and_says_what_it_is(answer):
+    first, second, *_ = answer.read_text(encoding="utf-8").splitlines()
+    assert exercise_of(answer) in FUNCTIONS, "a file's name begins with an exercise of tests/exercises.py and __"
+    assert first.startswith("# "), "line 1 says what is right or wrong with the answer"
+    assert answer in RIGHT or second.startswith("# message: "), "line 2 of a wrong answer: # message: words of it"
+
+
 def test_no_answer_stands_twice_in_the_bank():
     bodies = ["".join(answer.read_text(encoding="utf-8").split("\n", 2)[2].split()) for answer in [*RIGHT, *WRONG]]
     assert len(set(bodies)) == len(bodies)

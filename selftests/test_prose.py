@@ -16,6 +16,7 @@ import preview.picture
 from grading.written_answers import is_optional
 from selftests import REPOSITORY
 from selftests.prose import markdown_cells, notebooks
+from tests import exercises as registry
 
 # By the names that messages give them: README.md, docs/instructors.md and so on.
 DOCUMENTS = {
@@ -324,6 +325,14 @@ EXERCISE = re.compile(
     r"(?P<why>[A-Z][^\n]*(?:\n[^\n]+)*)\n\n",
     re.M,
 )
+FORM = """\
+## Exercise: `name`
+
+> Difficulty: ●●○○○ · Importance: ●●●○○ · about 8 minutes · about 2 lines
+
+One sentence on why it matters.
+
+What to write."""
 WORDS_A_MINUTE = 85
 APPENDIX = "06_fast_sweeps"
 
@@ -339,11 +348,25 @@ def exercises_in(notebook: nbformat.NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if re.search(r"^## .*xercise: ", cell.source, re.M)]
 
 
+def opening(source: str) -> re.Match[str]:
+    """The beginning of an exercise's text: its heading, what it takes, and why it matters."""
+    found = EXERCISE.search(source)
+    if not found:
+        pytest.fail(
+            f"An exercise's text has the form\n\n{FORM}\n\nand this one has not:\n\n{source[:300]}", pytrace=False
+        )
+    return found
+
+
+def minutes_of_exercises(notebook: nbformat.NotebookNode, only: str = "") -> int:
+    """The sum of the minutes that the exercises' texts state, or of those in whose text a word stands."""
+    return sum(int(opening(source)[1]) for source in exercises_in(notebook) if only in source)
+
+
 @pytest.mark.parametrize("name", notebooks())
 def test_every_exercise_says_what_it_takes_and_why_it_matters(name: str) -> None:
     for source in exercises_in(notebooks()[name]):
-        assert EXERCISE.search(source), source[:200]
-        assert len(re.findall(r"[.!?](?=\s|$)", EXERCISE.search(source)["why"])) == 1, "one sentence on why it matters"
+        assert len(re.findall(r"[.!?](?=\s|$)", opening(source)["why"])) == 1, "one sentence on why it matters"
         circles = re.findall("[●○]+", source)
         assert [len(rating) for rating in circles[:2]] == [5, 5]
 
@@ -360,8 +383,8 @@ def test_every_exercise_has_three_folded_hints(name: str) -> None:
 def test_a_notebook_states_the_minutes_of_its_exercises_and_of_its_text(name: str) -> None:
     notebook = notebooks()[name]
     reading, exercises = times(notebook)
-    assert exercises == sum(int(EXERCISE.search(source)[1]) for source in exercises_in(notebook))
-    assert reading == 5 * round(words_to_read(notebook) / WORDS_A_MINUTE / 5)
+    assert exercises == minutes_of_exercises(notebook), "minutes at the top of the notebook, and of its exercises"
+    assert reading == 5 * round(words_to_read(notebook) / WORDS_A_MINUTE / 5), "minutes of reading at the top"
 
 
 def words_to_read(notebook: nbformat.NotebookNode) -> int:
@@ -379,14 +402,32 @@ def points(notebook: nbformat.NotebookNode) -> tuple[int, int]:
     return sum(cell.metadata.nbgrader.points for cell in cells) - bonus, bonus
 
 
-def test_the_readme_states_the_points_of_each_notebook() -> None:
-    readme = DOCUMENTS["README.md"].read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| \[[^|]*/(\w+)\.ipynb\) \| [^|]* \| ([^|]*) ?\|$", readme, re.M))
-    expected = {}
-    for name, notebook in notebooks().items():
-        required, bonus = points(notebook)
-        expected[name] = ", ".join([str(required)] * (required > 0) + [f"bonus {bonus}"] * (bonus > 0))
-    assert {name: stated.strip() for name, stated in rows.items()} == expected
+def table_row(text: str, name: str) -> list[str]:
+    """The cells of a notebook's row in the table of the README or of the introduction."""
+    (row,) = re.findall(rf"^\| \[?{int(name[:2])}\. .*\|$", text, re.M)
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def introduction() -> str:
+    return "\n".join(cell.source for cell in notebooks()["00_introduction"].cells[:3])
+
+
+@pytest.mark.parametrize("name", notebooks())
+def test_the_readme_states_the_points_of_each_notebook(name: str) -> None:
+    required, bonus = points(notebooks()[name])
+    expected = ", ".join([str(required)] * (required > 0) + [f"bonus {bonus}"] * (bonus > 0))
+    stated = table_row(DOCUMENTS["README.md"].read_text(encoding="utf-8"), name)[-1]
+    assert stated == expected, f"points of {name} in the README's table"
+
+
+@pytest.mark.parametrize("name", registry.NOTEBOOKS)
+def test_the_tables_name_the_exercises_of_each_notebook(name: str) -> None:
+    tables = {"README.md": DOCUMENTS["README.md"].read_text(encoding="utf-8"), "the introduction": introduction()}
+    for exercise in (exercise for exercise in registry.EXERCISES if exercise.notebook == name):
+        for where, text in tables.items():
+            assert f"`{exercise.name}`" in table_row(text, name)[1], (
+                f"what you write in {name}, in the table of {where}"
+            )
 
 
 @pytest.mark.parametrize("name", notebooks())
@@ -399,17 +440,14 @@ def test_a_notebook_states_its_points(name: str) -> None:
 
 def test_the_session_takes_three_to_four_hours_and_the_introduction_says_so() -> None:
     stated = {name: times(notebook) for name, notebook in notebooks().items()}
-    introduction = "\n".join(cell.source for cell in notebooks()["00_introduction"].cells[:3])
-    in_table = re.findall(r"^\|.*\b\d\. .*\| (\d+) \| (\d*) ?\|$", introduction, re.M)
-    assert [(int(reading), int(exercises or 0)) for reading, exercises in in_table] == list(stated.values())
+    for name, minutes in stated.items():
+        in_table = tuple(int(cell or 0) for cell in table_row(introduction(), name)[-2:])
+        assert in_table == minutes, f"minutes of reading and of exercises of {name} in the introduction's table"
     reading, exercises = (sum(minutes) for minutes in zip(*stated.values(), strict=True))
-    sources = [source for notebook in notebooks().values() for source in exercises_in(notebook)]
-    bonus = sum(int(EXERCISE.search(source)[1]) for source in sources if "· bonus" in source)
+    bonus = sum(minutes_of_exercises(notebook, only="· bonus") for notebook in notebooks().values())
     appendix, _ = stated[APPENDIX]
     required = reading - appendix + exercises - bonus
-    assert f"{reading} minutes of reading and {exercises} of exercises." in introduction
-    assert (
-        f"bonus exercises ({bonus} minutes) and the appendix ({appendix} of reading), {required} minutes"
-        in introduction
-    )
+    left_out = f"bonus exercises ({bonus} minutes) and the appendix ({appendix} of reading), {required} minutes"
+    assert f"{reading} minutes of reading and {exercises} of exercises." in introduction()
+    assert left_out in introduction()
     assert 180 <= required <= 240
