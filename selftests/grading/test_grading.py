@@ -226,6 +226,11 @@ class TestNotebook:
     def test_is_valid(self, path: Path):
         nbformat.validate(json.loads(path.read_text(encoding="utf-8")))
 
+    def test_is_as_jupyter_saves_it(self, path: Path):
+        """Or else the first edit in Jupyter would bring with it changes of other cells."""
+        text = path.read_text(encoding="utf-8")
+        assert text == nbformat.writes(nbformat.reads(text, as_version=4)) + "\n", f"save {path.name} in Jupyter"
+
     def test_has_no_outputs(self, path: Path):
         code = [cell for cell in read(path) if cell.cell_type == "code"]
         assert [cell.id for cell in code if cell.outputs or cell.execution_count is not None] == []
