@@ -17,7 +17,7 @@ import nbformat
 
 from grading.demo import demo_class as demo
 from selftests.answer_bank import ANSWERS, RIGHT, exercise_of
-from tests.exercises import EXERCISE_SWEEPS, FUNCTIONS
+from tests.exercises import EXERCISE_SWEEPS, FUNCTIONS, HOOKS
 
 CELLS = sorted(ANSWERS.glob("cells/*.ipy"))
 NOTEBOOK_OF = {name: exercise.notebook for name, exercise in FUNCTIONS.items()}
@@ -95,7 +95,7 @@ def scored_exercises(submission: Submission) -> list[str]:
 def solutions_apart(notebook: str) -> dict[str, str]:
     """Return the solutions' cells. Each sweep's includes its hooks, so that a wrong hook above costs points once."""
     cells = demo.right_answers(notebook)
-    hooks = [source for name, source in cells.items() if name not in EXERCISE_SWEEPS]
+    hooks = [source for name, source in cells.items() if name in HOOKS]
     return {
         name: "\n\n\n".join([*hooks, source]) if name in EXERCISE_SWEEPS else source
         for name, source in cells.items()

@@ -145,8 +145,9 @@ def test_each_disagreement_is_named():
 def test_each_exercise_has_its_check_and_each_check_its_exercise():
     checks = {name for name in tests.__all__ if name.startswith("test_")}
     exercises = {f"test_{exercise.name}" for exercise in EXERCISES}
-    assert not exercises - checks, "tests/__init__.py should import these checks and name them in __all__"
-    assert not checks - exercises, "tests/__init__.py names checks of exercises that are not in tests/exercises.py"
+    missing, unknown = exercises - checks, checks - exercises
+    assert not missing, "tests/__init__.py should import these and name them in __all__"
+    assert not unknown, "tests/__init__.py names these, of which tests/exercises.py has no exercise"
     assert all(getattr(tests, name).__doc__ for name in checks)
 
 

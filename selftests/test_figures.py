@@ -3,7 +3,6 @@
 import functools
 import re
 
-import numpy as np
 import plotly.express as px
 import plotly.graph_objects as go
 import pytest
@@ -155,7 +154,11 @@ WRONG = {
     "no heat map": (RESID_PRE, lambda: px.line(result(RESID_PRE)[:, 10].numpy()), "without heat maps, with scatter"),
     "before S2": (RESID_PRE, lambda: utils.heat_map(result(RESID_PRE)[:, :10]), "heat map 1 is 0.0000 everywhere"),
     "a single number": (RESID_PRE, lambda: utils.heat_map(result(RESID_PRE)[:1, -1:]), "everywhere"),
-    "no number": (RESID_PRE, lambda: utils.heat_map(torch.full((12, 15), torch.nan)), "heat map 1 is nan everywhere"),
+    "no number": (
+        RESID_PRE,
+        lambda: utils.heat_map(result(RESID_PRE).masked_fill(result(RESID_PRE) > 0.9, torch.nan)),
+        "heat map 1 has entries without a number",
+    ),
     "another sweep": (HEADS, lambda: utils.heat_map(result(RESID_PRE)), OF_ANOTHER_SWEEP),
     "another component": (RESID_PRE, lambda: utils.heat_map(result(BLOCKS)[1]), OF_ANOTHER_SWEEP),
     "one of the facets": (
@@ -260,7 +263,7 @@ EARLY_WRONG = {
         lambda clean, corrupted: utils.heat_map(patterns(clean, *EARLY).mean(dim=0)),
         "as plot_mean_attention of notebook 4 does",
     ),
-    "another size": (lambda clean, corrupted: utils.heat_map(np.eye(3)), "no heat map of 3.0 and 5.5"),
+    "another size": (lambda clean, corrupted: utils.heat_map(torch.eye(3)), "no heat map of 3.0 and 5.5"),
     "empty": (lambda clean, corrupted: go.Figure(), "an empty figure"),
 }
 

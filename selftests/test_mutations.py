@@ -57,10 +57,14 @@ def test_a_mistake_is_killed_and_an_equivalent_is_not(wrong_axis, no_reset):
     assert mutations.why_equivalent(no_reset)
 
 
-def test_a_figure_with_another_title_is_equivalent(everything):
-    another_title = next(m for m in everything if m.diff[0].startswith("title="))
-    assert not mutations.is_killed(another_title)
-    assert mutations.why_equivalent(another_title)
+def test_a_figure_without_labels_is_equivalent_and_one_without_patterns_is_not(everything):
+    figures = {m.diff[1]: m for m in everything if m.diff[0].startswith("return utils.heat_map(patterns, x=labels, ")}
+    without_labels = next(mutant for line, mutant in figures.items() if "x=None" in line)
+    assert not mutations.is_killed(without_labels)
+    assert mutations.why_equivalent(without_labels)
+    without_patterns = next(mutant for line, mutant in figures.items() if "heat_map(None" in line)
+    assert mutations.is_killed(without_patterns)
+    assert not mutations.why_equivalent(without_patterns)
 
 
 def test_the_solution_itself_survives(wrong_axis):

@@ -333,7 +333,7 @@ FORM = """\
 One sentence on why it matters.
 
 What to write."""
-WORDS_A_MINUTE = 85
+WORDS_A_MINUTE = 90
 APPENDIX = "06_fast_sweeps"
 
 

@@ -124,7 +124,10 @@ def test_my_map(my_map: object, my_sweep: str) -> None:
     checked = f"my_map draws what utils.sweeps.{spec.name} gives on the 8 IOI prompts"
     heat_maps = read_heat_maps(my_map, checked, "assign")
     for number, heat_map in enumerate(heat_maps, start=1):
-        if not (heat_map - heat_map[0, 0]).abs().max() > TOLERANCE["atol"]:
+        if heat_map.isnan().any():
+            nan = f"heat map {number} has entries without a number"
+            raise CheckFailed(checked, "a number in every entry", nan, "draw every entry, and none as NaN or None")
+        if heat_map.max() - heat_map.min() <= TOLERANCE["atol"]:
             raise CheckFailed(
                 checked,
                 "heat maps that show a difference",

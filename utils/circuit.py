@@ -75,7 +75,16 @@ HEAD_CLASSES: dict[str, HeadClass] = {
             "previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction", "keys"
         ),
         HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
-        HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08, "name mover", "queries"),
+        HeadClass(
+            "s-inhibition",
+            "S2",
+            "which name is repeated (its position, its token)",
+            "v",
+            0.03,
+            0.08,
+            "name mover",
+            "queries",
+        ),
         HeadClass("name mover", "IO", "the name, into the answer", "direct", 0.05, 0.15),
         HeadClass("backup name mover", "IO", "the same, for a missing name mover", "direct", 0.0, float("inf")),
         HeadClass("negative name mover", "IO", "the name, against the answer", "-direct", 0.05, 0.15),
@@ -189,7 +198,7 @@ def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
         else:
             shown = f"patching its {COMPONENT_NAMES[head_class.shown_by]} moves the metric by {effect:.2f}"
         return f"{listed} {shown}, though it attends to {wanted}"
-    if head_class.feeds:
+    if head_class.feeds and head_class.acts_at != "END":  # at END, negative and backup name movers read too
         readers = evidence.main_heads(HEAD_CLASSES[head_class.feeds])
         if all(layer <= head[0] for layer, _ in readers):
             return f"{listed} no important {head_class.feeds} head comes after layer {head[0]} to read what it writes"

@@ -276,9 +276,7 @@ def _lanes(rows: Rows) -> dict[str, float]:
 def _draw_grid(canvas: Canvas, lanes: Mapping[str, float], heights: Sequence[float], bottom: float) -> None:
     """Draw the layers' numbers, and the residual stream of each position with its name and an example of its token."""
     canvas.write(MARGIN, TOP - 6, "layer", "start", 12)
-    note = (
-        "Level arrows: from the position attended to, to where heads write. Upright arrows: to the heads that read it."
-    )
+    note = "Level arrows: from the position attended to. Upright arrows: to the heads that read there."
     canvas.write(MARGIN, bottom + 62, note, "start", 12)
     for layer, y in enumerate(heights):
         canvas.write(MARGIN + 14, y, str(layer), size=12)

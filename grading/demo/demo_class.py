@@ -15,6 +15,7 @@ from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
 from grading.kernels import sandbox
+from grading.written_answers import is_optional
 from tests.exercises import EXERCISES, NOTEBOOKS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,6 +123,7 @@ def right_answers(notebook: str) -> dict[str, str]:
     return {
         cell.metadata.nbgrader.grade_id: re.sub(r"(?m)^ *### (BEGIN|END) SOLUTION\n?", "", cell.source)
         for cell in filter(is_solution, cells)
+        if not is_optional(cell)
     }
 
 

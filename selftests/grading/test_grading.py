@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -207,13 +208,13 @@ def test_every_stub_raises_not_implemented_error(name: str):
 
 
 def solution_lines(name: str) -> list[str]:
-    """Return the lines between the BEGIN and END lines of the solutions."""
+    """Return the lines between the BEGIN and END lines of the solutions, but those with nothing but brackets."""
     lines, inside = [], False
     for cell in read(SOLUTIONS / f"{name}.ipynb"):
         for line in cell.source.splitlines():
             if "### BEGIN" in line or "### END" in line:
                 inside = "BEGIN" in line
-            elif inside:
+            elif inside and re.search(r"\w", line):
                 lines.append(line.strip())
     return lines
 

@@ -54,7 +54,7 @@ def find(heat_map: HeatMap, matrices: Sequence[HeatMap]) -> int | None:
     return next((number for number, matrix in enumerate(matrices) if equal(heat_map, matrix)), None)
 
 
-def equal(heat_map: HeatMap, matrix: HeatMap) -> bool:
+def equal(heat_map: HeatMap, matrix: Float[Tensor, "other_row other_column"]) -> bool:
     """Return whether two matrices have the same shape and, within `TOLERANCE`, the same entries."""
     return heat_map.shape == matrix.shape and torch.allclose(heat_map, matrix.double(), **TOLERANCE)
 

@@ -3,6 +3,7 @@
 import ast
 import linecache
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -34,20 +35,32 @@ def read_functions(notebook: Path) -> dict[str, object]:
     """Run the cells that a notebook's functions need and return all names these define.
 
     These are the cells tagged `setup`, the exercise cells, and imports and definitions anywhere else (a learner's own
-    helpers), without sweeps, plots and checks; no figure is displayed. Raises `NotebookError` if the file is invalid or
-    a cell fails.
+    helpers), without sweeps, plots and checks; no figure is displayed. If one of them uses a name of another cell, all
+    cells but the checks run. Raises `NotebookError` if the file is invalid or a cell fails.
     """
-    namespace: dict[str, object] = {"__name__": notebook.stem}
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except Exception as error:
         raise NotebookError(f"{notebook} is not a valid notebook: {error}") from None
-    for number, cell in enumerate(cell for cell in cells if cell.cell_type == "code"):
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    try:
+        return _run(notebook, code, _is_needed)
+    except NotebookError as error:
+        if not isinstance(error.__cause__, NameError):
+            raise
+    return _run(notebook, code, lambda cell: not cell.metadata.get("nbgrader", {}).get("grade", False))
+
+
+def _run(
+    notebook: Path, code: list[nbformat.NotebookNode], runs_whole: Callable[[nbformat.NotebookNode], bool]
+) -> dict[str, object]:
+    namespace: dict[str, object] = {"__name__": notebook.stem}
+    for number, cell in enumerate(code):
         file = f"{notebook}, code cell {number + 1}"
         linecache.cache[file] = (len(cell.source), None, cell.source.splitlines(keepends=True), file)
         try:
             tree = ast.parse(_without_magics(cell.source), file)
-            if not _runs_whole(cell):
+            if not runs_whole(cell):
                 tree.body = [statement for statement in tree.body if isinstance(statement, DEFINITIONS)]
             with nothing_shown():
                 exec(compile(tree, file, "exec"), namespace)
@@ -56,7 +69,7 @@ def read_functions(notebook: Path) -> dict[str, object]:
     return namespace
 
 
-def _runs_whole(cell: nbformat.NotebookNode) -> bool:
+def _is_needed(cell: nbformat.NotebookNode) -> bool:
     return "setup" in cell.metadata.get("tags", []) or cell.metadata.get("nbgrader", {}).get("solution", False)
 
 
