@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
@@ -12,6 +13,7 @@ from traitlets.config import Config
 
 PLOTLY = "application/vnd.plotly.v1+json"
 SECONDS_FOR_A_CELL = 900
+FORMULA = re.compile(r"\$(\$?)([^$`]+)\$\1")
 LINK_TO_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\)")
 
 
@@ -35,8 +37,14 @@ def write(notebook: NotebookNode, file: Path, **page: Any) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK_TO_NOTEBOOK.sub(r"](\1.html)", cell.source)
+            cell.source = FORMULA.sub(_mathml, cell.source)
     html, _ = exporter().from_notebook_node(notebook, resources={"page": page})
     file.write_text(html, encoding="utf-8")
+
+
+def _mathml(formula: re.Match) -> str:
+    """Return a LaTeX formula as MathML, which browsers draw without a network."""
+    return convert(formula[2].strip(), display="block" if formula[1] else "inline")
 
 
 def exporter() -> HTMLExporter:

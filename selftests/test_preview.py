@@ -119,6 +119,7 @@ def assert_whole_and_asks_nobody(browser, site, page):
     keep_whole_page(browser, f"preview_{page.replace('/', '_')}")
 
     assert texts(browser, ERROR) == []
+    assert [text for text in texts(browser, "p") if "$" in text] == []  # formulas are drawn
     events = network_events(browser)
     assert_asks_nobody_else(events, "file://")
     assert [params["errorText"] for method, params in events if method == "Network.loadingFailed"] == []

@@ -21,6 +21,8 @@ CELL_OF_A_FACET = 18
 LETTER = 7
 LETTER_ASLANT = 5
 FACET_GAP = 28
+WIDEST = 980
+"""The width beyond which facets move to the next row, and the squares of a single map are smaller."""
 SHORTEST_COLOUR_BAR, LONGEST_COLOUR_BAR = 130, 360
 
 
@@ -55,12 +57,13 @@ def heat_map(
     values = torch.as_tensor(tensor).detach().float().cpu().numpy()
     zmax = zmax or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     facets = values.shape[0] if values.ndim == 3 else 1
-    columns = min(facets, FACETS_IN_A_ROW)
-    rows = -(-facets // columns)
-
-    cell = CELL if facets == 1 else CELL_OF_A_FACET
     below = 45 + LETTER_ASLANT * _longest(x)
     margin = {"l": 50 + LETTER * _longest(y), "r": 110, "t": 60 if facets == 1 else 75, "b": below}
+    room = WIDEST - margin["l"] - margin["r"]
+    cells = max(values.shape[-1], 1)
+    cell = max(min(CELL, room // cells), 1) if facets == 1 else CELL_OF_A_FACET
+    columns = max(min(facets, FACETS_IN_A_ROW, room // (cell * cells)), 1)
+    rows = -(-facets // columns)
     row_gap = below + 5
     inner_width = columns * cell * values.shape[-1] + (columns - 1) * FACET_GAP
     inner_height = rows * cell * values.shape[-2] + (rows - 1) * row_gap
