@@ -16,7 +16,7 @@ FIGURES = {
     "01_ioi_metric": Figures(1, 0, 0),
     "02_residual_stream": Figures(6, 0, 2),
     "03_attention_heads": Figures(2, 0, 1),
-    "04_attention_patterns": Figures(6, 1, 2),
+    "04_attention_patterns": Figures(5, 1, 2),
     "05_circuit": Figures(4, 1, 3),
     "06_fast_sweeps": Figures(0, 0, 1),
 }

@@ -16,6 +16,8 @@ from tests.checks.checking import CheckFailed, describe, is_plain_tensor
 from utils.references import TOLERANCE
 
 HeatMap = Float[Tensor, "row column"]
+Matrix = Float[Tensor, "other_row other_column"]
+"""A matrix that may have another shape than the heat map."""
 
 A_FIGURE = "a plotly figure with heat maps, such as utils.heat_map returns"
 
@@ -49,12 +51,12 @@ def read_heat_maps(figure: object, checked: str, verb: str, labels: Sequence[str
     return [_matrix(trace, number, checked, list(labels)) for number, trace in enumerate(traces, start=1)]
 
 
-def find(heat_map: HeatMap, matrices: Sequence[HeatMap]) -> int | None:
+def find(heat_map: HeatMap, matrices: Sequence[Matrix]) -> int | None:
     """Return the index of the first matrix that equals a heat map within `TOLERANCE`; None if none does."""
     return next((number for number, matrix in enumerate(matrices) if equal(heat_map, matrix)), None)
 
 
-def equal(heat_map: HeatMap, matrix: Float[Tensor, "other_row other_column"]) -> bool:
+def equal(heat_map: HeatMap, matrix: Matrix) -> bool:
     """Return whether two matrices have the same shape and, within `TOLERANCE`, the same entries."""
     return heat_map.shape == matrix.shape and torch.allclose(heat_map, matrix.double(), **TOLERANCE)
 
