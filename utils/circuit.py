@@ -78,7 +78,7 @@ HEAD_CLASSES: dict[str, HeadClass] = {
         HeadClass(
             "s-inhibition",
             "S2",
-            "which name repeats, and where",
+            "which name is repeated",
             "v",
             0.03,
             0.08,
