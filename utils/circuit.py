@@ -75,16 +75,7 @@ HEAD_CLASSES: dict[str, HeadClass] = {
             "previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction", "keys"
         ),
         HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
-        HeadClass(
-            "s-inhibition",
-            "S2",
-            "which name is repeated",
-            "v",
-            0.03,
-            0.08,
-            "name mover",
-            "queries",
-        ),
+        HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08, "name mover", "queries"),
         HeadClass("name mover", "IO", "the name, into the answer", "direct", 0.05, 0.15),
         HeadClass("backup name mover", "IO", "the same, for a missing name mover", "direct", 0.0, float("inf")),
         HeadClass("negative name mover", "IO", "the name, against the answer", "-direct", 0.05, 0.15),
