@@ -44,8 +44,12 @@ JUPYTER = FrontEnd()
 JUPYTER_WITHOUT_IPYWIDGETS = FrontEnd(ipywidgets=False)
 
 WITH_EXERCISES = [name for name in FIGURES if name != "00_introduction"]
+QUICK = ("00_introduction", "03_attention_heads", "05_circuit")
 RUNS = [
-    *(pytest.param((name, VS_CODE), id=f"{name}-vs_code") for name in FIGURES),
+    *(
+        pytest.param((name, VS_CODE), id=f"{name}-vs_code", marks=[] if name in QUICK else pytest.mark.slow)
+        for name in FIGURES
+    ),
     *(pytest.param((name, JUPYTER), id=f"{name}-jupyter", marks=pytest.mark.slow) for name in WITH_EXERCISES),
     # Where ipywidgets are missing the shortest and one with a sweep will do: all checks use the same few functions.
     *(

@@ -85,6 +85,7 @@ def hand_in(course: Path, student: str, words: str | None) -> None:
     nbformat.write(notebook, place / "one.ipynb")
 
 
+@pytest.mark.slow
 def test_a_written_answer_waits_for_its_points(tmp_path: Path):
     course = tmp_path / "a course"
     make_solution(course / "solutions" / COURSE)
