@@ -64,8 +64,7 @@ def browser(needed_programs: None) -> Iterator[webdriver.Chrome]:
 
 def make_command(*arguments: str) -> list[str]:
     """Our make targets, run in the current folder with this very environment, which counts as installed."""
-    installed = [f"--old-file={sys.prefix}/.workbook{suffix}" for suffix in ("", "-dev")]
-    return ["make", f"--file={REPOSITORY / 'Makefile'}", *installed, f"VENV={sys.prefix}", *arguments]
+    return ["make", f"--file={REPOSITORY / 'Makefile'}", "INSTALL=:", f"VENV={sys.prefix}", *arguments]
 
 
 def make(folder: Path, target: str, seconds: float = 120) -> subprocess.CompletedProcess:
