@@ -36,9 +36,9 @@ def make_lab(arguments: str) -> list[str]:
 
 def readme_command(arguments: str) -> list[str]:
     """The README's way to start JupyterLab without make, in this environment."""
-    (line,) = re.findall(r"^\.venv/bin/(jupyter lab .*)$", (REPOSITORY / "README.md").read_text("utf-8"), re.M)
+    (line,) = re.findall(r"^\.venv/bin/python (-m jupyterlab .*)$", (REPOSITORY / "README.md").read_text("utf-8"), re.M)
     as_root = ["--allow-root"] if os.getuid() == 0 else []
-    return [f"{sys.prefix}/bin/jupyter", *shlex.split(line)[1:], *as_root, *arguments.split()]
+    return [sys.executable, *shlex.split(line), *as_root, *arguments.split()]
 
 
 @contextmanager

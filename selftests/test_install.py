@@ -160,6 +160,25 @@ def test_all_targets_are_tried() -> None:
     assert sorted(TARGETS) == sorted(re.findall(r"^\.PHONY: (.*)", lines, re.M)[0].split())
 
 
+@pytest.mark.slow
+def test_the_tools_themselves_work_in_such_a_folder(tmp_path: Path) -> None:
+    """In the repository, with this environment, as if both lay there."""
+    course = tmp_path / "My Drive ü" / "course"
+    ignored = shutil.ignore_patterns(".*", "selftests", "submitted", "demo_class", "preview_site", "*.db")
+    shutil.copytree(REPOSITORY, course, ignore=ignored)
+    (course / ".venv").symlink_to(sys.prefix)
+    (course / "submitted" / "ann" / "activation_patching").mkdir(parents=True)
+    cached = course / "cache" / "get_act_patch_resid_pre_1.safetensors"
+    cached.parent.mkdir()
+    cached.touch()
+    command = ["make", "INSTALL=:", "VENV=.venv", "release", "report", "clear-cache"]
+    variables = machine_variables() | {"PYTHONPATH": "", "IOI_CACHE": str(cached.parent)}
+    done = subprocess.run(command, cwd=course, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (course / ".grading" / "activation_patching" / "report.html").exists()
+    assert not cached.exists()
+
+
 @pytest.mark.parametrize("name", ["Course (1)", "it's, 100% & mine", "Übung [2]", "-x"])
 def test_a_folder_has_another_odd_name(tmp_path: Path, name: str) -> None:
     make_course(tmp_path / name).works("lab")
@@ -251,6 +270,49 @@ def half_of_pip(environment: Path) -> None:
 def test_a_half_made_environment_is_completed(course: Course, accident) -> None:
     accident(make_environment(course.environment))
     course.works("lab")
+
+
+# The least that pip can install, editable and without a network.
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+
+[project]
+name = "stand-in"
+version = "1"
+requires-python = ">=3.11"
+"""
+BACKEND = """
+import zipfile
+from pathlib import Path
+
+WHEEL = "stand_in-1-py3-none-any.whl"
+ABOUT = {"METADATA": "Metadata-Version: 2.1\\nName: stand-in\\nVersion: 1", "WHEEL": "Wheel-Version: 1.0", "RECORD": ""}
+
+def build_editable(folder, *_):
+    with zipfile.ZipFile(Path(folder, WHEEL), "w") as wheel:
+        wheel.writestr("stand_in.pth", str(Path.cwd()))
+        for name, text in ABOUT.items():
+            wheel.writestr("stand_in-1.dist-info/" + name, text)
+    return WHEEL
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accident", [None, without_pip, half_of_pip])
+def test_the_true_pip_installs_and_again_after_a_move(course: Course, accident) -> None:
+    (course.folder / "pyproject.toml").write_text(PROJECT)
+    (course.folder / "backend.py").write_text(BACKEND)
+    if accident:
+        accident(make_environment(course.environment))
+    without_stand_in = {"PYTHONPATH": "", "PIP_NO_INDEX": "1"}
+    course.works("lab", **without_stand_in)
+    moved = Course(course.folder.rename(course.folder.parent / "moved ü"))
+    moved.works("lab", **without_stand_in)
+    pip = subprocess.run([moved.environment / "bin" / "pip", "--version"], capture_output=True, text=True, check=True)
+    assert str(moved.environment) in pip.stdout
 
 
 @pytest.mark.parametrize("stamp", ["", "{", "[1]"])
