@@ -97,7 +97,7 @@ def _signed(mutant: Mutant) -> list[str]:
 def _names(notebook: Path) -> dict[str, object]:
     """What a notebook defines, solutions included."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        return read_functions(notebook)
+        return read_functions(notebook).names
 
 
 def _checks(exercise: str) -> list[Callable[[Callable], None]]:

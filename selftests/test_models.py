@@ -198,7 +198,7 @@ import json, sys, torch, utils
 from pathlib import Path
 from transformer_lens import patching
 from tests.checks.notebooks import read_functions
-learner = read_functions(Path("solutions/activation_patching/02_residual_stream.ipynb"))
+learner = read_functions(Path("solutions/activation_patching/02_residual_stream.ipynb")).names
 model = learner["model"]
 data = utils.load_ioi(model, utils.PROMPTS[:2], utils.ANSWERS[:2])
 _, clean_cache = model.run_with_cache(data.clean_tokens)
@@ -228,7 +228,7 @@ file = Path("solutions/activation_patching/02_residual_stream.ipynb")
 (aside,) = [cell.source for cell in nbformat.read(file, as_version=4).cells if cell.id == "knowledge"]
 shown = []
 utils.imshow = lambda tensor, **labels: shown.append([list(tensor.shape), len(labels["x"])])
-exec(aside, read_functions(file))
+exec(aside, read_functions(file).names)
 print(json.dumps({"shown": shown}))
 """
 

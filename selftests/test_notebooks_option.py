@@ -107,3 +107,23 @@ def test_a_folder_that_cannot_be_used_gets_one_sentence(
     assert message in finished.stdout
     assert "Traceback" not in finished.stdout
     assert finished.returncode == 1
+
+
+def test_a_broken_notebook_or_cell_costs_its_own_checks_only(copy_of_solutions: Path, run_pytest: Callable) -> None:
+    folder = copy_of_solutions / "activation_patching"
+    (folder / "01_ioi_metric.ipynb").write_text("not JSON")
+    edit(folder / "02_residual_stream.ipynb", "def patch_residual_component(", "def patch_residual_component((")
+    edit(folder / "03_attention_heads.ipynb", "def patch_head_vector(", '%%time\\n",\n"def patch_head_vector(')
+    edit(folder / "04_attention_patterns.ipynb", "import torch\\n", 'import torch\\n",\n"files = !ls\\n')
+    finished = run_pytest(copy_of_solutions, ONLY_HOOKS)
+    assert "2 passed" in finished.stdout and "2 errors" in finished.stdout, finished.stdout
+    assert "01_ioi_metric.ipynb is not a valid notebook" in finished.stdout
+    assert "02_residual_stream.ipynb, code cell" in finished.stdout and "fails: SyntaxError" in finished.stdout
+
+
+def test_a_scratch_cell_that_fails_is_listed_as_a_warning(copy_of_solutions: Path, run_pytest: Callable) -> None:
+    notebook = copy_of_solutions / "activation_patching" / "01_ioi_metric.ipynb"
+    edit(notebook, "per_prompt = [\\n", 'import no_such_package\\n",\n"per_prompt = [\\n')
+    finished = run_pytest(copy_of_solutions, "ioi_metric")
+    assert finished.returncode == 0, finished.stdout
+    assert "CellWarning" in finished.stdout and "No module named 'no_such_package'" in finished.stdout

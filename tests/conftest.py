@@ -9,7 +9,7 @@ import pytest
 
 from tests import exercises
 from tests.checks.checking import CheckFailed, NotImplementedYet
-from tests.checks.notebooks import NotebookError, find_notebooks, read_functions
+from tests.checks.notebooks import Definitions, NotebookError, find_notebooks, read_functions
 from utils.models import GRADING_MODEL
 
 # As in grading, one model for everyone, whatever this machine has in its cache.
@@ -29,28 +29,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def notebook_functions(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the learner wrote for each exercise, from the notebooks of the folder asked for."""
+def learners_work(request: pytest.FixtureRequest) -> Definitions:
+    """What the learner wrote for each exercise, from the notebooks of the folder asked for.
+
+    The errors are by exercise and, of notebooks that cannot be read, by the notebook's name.
+    """
     folder = Path(request.config.getoption("--notebooks") or REPOSITORY / "solutions")
-    functions: dict[str, Any] = {}
-    trouble = None
     try:
-        for notebook in find_notebooks(folder):
-            defined = read_functions(notebook)
-            functions |= {name: defined[name] for name in LEARNERS_NAMES if name in defined and name not in functions}
+        notebooks, trouble = find_notebooks(folder), ""
     except NotebookError as error:
-        trouble = str(error)
+        notebooks, trouble = [], str(error)
     if trouble:
         pytest.fail(trouble, pytrace=False)
-    return functions
+    work, stems = Definitions({}, {}), {notebook.stem for notebook in notebooks}
+    for notebook in notebooks:
+        try:
+            names, errors = read_functions(notebook)
+        except NotebookError as error:
+            names, errors = {}, {notebook.stem: str(error)}
+        for name in names.keys() & set(LEARNERS_NAMES) - work.names.keys():
+            # Later notebooks define some names too: of the exercise's own notebook, if it is there, or else of any.
+            if notebook.stem == _exercise(name).notebook or _exercise(name).notebook not in stems:
+                work.names[name] = names[name]
+        work.errors.update(errors)
+    return work
+
+
+def _exercise(name: str) -> exercises.Exercise:
+    """Return the exercise in which the learner writes this function or variable."""
+    return next(each for each in exercises.EXERCISES if name in (each.name, *each.also))
+
+
+def _why_missing(name: str, errors: dict[str, str]) -> str:
+    """Explain why the notebooks do not define a name: its cell or notebook fails, or there is none."""
+    exercise = _exercise(name)
+    if why := errors.get(exercise.notebook) or errors.get(exercise.name):
+        return why
+    known = {exercise.notebook for exercise in exercises.EXERCISES} | set(EXERCISES)
+    return " ".join([f"No notebook defines {name}.", *(errors[file] for file in errors.keys() - known)])
 
 
 def _fixture_for(name: str) -> Callable:
     @pytest.fixture(name=name)
-    def learners_function(notebook_functions: dict[str, Any]) -> Any:
-        if name not in notebook_functions:
-            pytest.fail(f"No notebook defines {name}.", pytrace=False)
-        return notebook_functions[name]
+    def learners_function(learners_work: Definitions) -> Any:
+        if name not in learners_work.names:
+            pytest.fail(_why_missing(name, learners_work.errors), pytrace=False)
+        return learners_work.names[name]
 
     return learners_function
 
