@@ -22,6 +22,10 @@ c.CourseDirectory.release_directory = "exercises"
 c.WrittenAnswers.include = False
 c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.preprocessors.default()]
 
+# `nbgrader zip_collect` takes the notebooks out of students' archives, however these are made.
+c.ZipCollectApp.extractor_plugin = "grading.collecting.NotebookExtractor"
+c.ZipCollectApp.collector_plugin = "grading.collecting.NotebookCollector"
+
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.
 c.Execute.timeout = 900 if os.environ.get("IOI_MODEL") else 300

@@ -17,6 +17,7 @@ or changed, and enters the results into the course's gradebook, where nbgrader's
 - `merge`: enter a result into the course's gradebook.
 - `precompute_references`: compute the checks' references once for the class.
 - `classroom`: all submissions of a class, scheduled on the workers.
+- `collecting`: plugins for `nbgrader zip_collect`, which collects students' archives.
 - `written_answers`: leave written answers out of the exercises unless the course wants them.
 - `class_report`: the class on one page, `python -m grading.class_report`.
 """

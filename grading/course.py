@@ -182,6 +182,11 @@ def _name(path: Path) -> str:
     return printable(str(path)) if path.parts else "the folder"
 
 
+def looks_like_notebook(name: str) -> bool:
+    """Return whether a file's name is that of a notebook, perhaps after a browser or the student has renamed it."""
+    return ".ipynb" in name.lower() and not name.startswith("._")
+
+
 def copy_submission(submission: Path, target: Path, contents: Contents) -> None:
     """Copy the files, accessible to our user only."""
     target.mkdir(parents=True)

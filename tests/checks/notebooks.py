@@ -142,7 +142,7 @@ def _parse(source: str, file: str) -> list[ast.stmt]:
             case ast.Expr(
                 ast.Call(
                     ast.Attribute(ast.Call(ast.Name("get_ipython")), "run_line_magic" | "run_cell_magic"),
-                    [ast.Constant(magic), *_, ast.Constant(code)],
+                    [ast.Constant(str(magic)), *_, ast.Constant(str(code))],
                 )
             ) if magic in MAGICS_ON_PYTHON:
                 statements += _parse(code, file)
