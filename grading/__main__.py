@@ -1,7 +1,6 @@
 """`python -m grading`: grade a class in parallel, with nbgrader."""
 
 import argparse
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -74,7 +73,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--student", action="append", metavar="ID", help="only this student; can be repeated")
     parser.add_argument("--force", action="store_true", help="also grade submissions that are graded already")
     parser.add_argument(
-        "--workers", type=positive, default=os.cpu_count() or 1, help="number of processes; by default one per core"
+        "--workers",
+        type=positive,
+        default=Options.workers,
+        help=f"number of processes; by default one per core that this process may use, here {Options.workers}",
     )
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="address of a running dask scheduler, such as tcp://host:8786"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, as_completed
 from nbgrader.api import InvalidEntry
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,8 +37,8 @@ WORKER_TIMEOUT_SECONDS = 10
 class Options:
     """Options of grading a class."""
 
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes on this machine; unused with a scheduler."""
+    workers: int = CPU_COUNT
+    """Processes on this machine, by default one per core that this process may use; unused with a scheduler."""
     scheduler: str | None = None
     """The address of a running scheduler of dask.distributed, whose workers grade."""
     force: bool = False

@@ -1,5 +1,6 @@
 """The course as nbgrader's settings describe it, and the submissions in it."""
 
+import codecs
 import fnmatch
 import glob
 import hashlib
@@ -192,7 +193,15 @@ def copy_submission(submission: Path, target: Path, contents: Contents) -> None:
     target.mkdir(parents=True)
     for path in contents.files:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(submission / path, target / path)
+        _copy(submission / path, target / path)
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copy a file, a notebook without the byte order mark that some editors on Windows add and nbgrader refuses."""
+    with open(file, "rb") as reading, open(target, "wb") as writing:
+        if file.suffix != ".ipynb" or reading.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            reading.seek(0)
+        shutil.copyfileobj(reading, writing)
 
 
 def fingerprint(submission: Path, ignore: tuple[str, ...]) -> str:

@@ -28,6 +28,7 @@ from grading.course import (
     copy_source,
     copy_submission,
     inspect_submission,
+    looks_like_notebook,
     printable,
     remove_conflicts,
 )
@@ -80,7 +81,7 @@ def grade(task: Task) -> None:
         Settings(task.limits, task.sandboxed, task.preload, fork_server_socket(task)).write(folder)
         environment = kernel_launcher.install(folder)
         submitted = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
-        notes = notes_on(contents, submitted - set(task.notebooks))
+        notes = notes_on(contents, task.notebooks)
         try:
             timestamp = read_timestamp(place / "timestamp.txt")
         except ValueError:
@@ -232,7 +233,14 @@ def read_timestamp(file: Path) -> str | None:
     return text or None
 
 
-def notes_on(contents: Contents, unknown: set[str]) -> list[str]:
-    """Return remarks on a submission's files for the instructor."""
-    notes = [f"{printable(name)}.ipynb is not a notebook of the assignment" for name in sorted(unknown)]
-    return notes + contents.remarks()
+def notes_on(contents: Contents, notebooks: tuple[str, ...]) -> list[str]:
+    """Return remarks on a submission's files for the instructor: which look like notebooks, and which were ignored."""
+    expected = {Path(f"{name}.ipynb") for name in notebooks}
+    others = sorted(path for path in contents.files if path not in expected and looks_like_notebook(path.name))
+    return [f"{printable(str(path))} {_why_not_graded(path)}" for path in others] + contents.remarks()
+
+
+def _why_not_graded(path: Path) -> str:
+    if path.parent == Path() and path.suffix == ".ipynb":
+        return "is not a notebook of the assignment"
+    return "was not graded: a notebook must lie beside the others and end in .ipynb"

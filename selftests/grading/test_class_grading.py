@@ -17,6 +17,7 @@ from grading.classroom import Options, enter_result, make_plan
 from grading.course import inspect_submission, read_course
 from grading.folders import disk_usage, remove
 from grading.kernels.limits import Limits, monitor
+from grading.worker import notes_on
 from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
     CLASS,
@@ -292,6 +293,44 @@ def test_folders_too_deep_for_python_are_removed(tmp_path: Path):
     assert disk_usage([folder]) > 2_000_000
     remove(folder)
     assert not folder.exists()
+
+
+def test_everything_that_looks_like_a_notebook_is_graded_or_named(tmp_path: Path):
+    names = (
+        "one.ipynb",
+        "exercises/two.ipynb",
+        "two.ipynb.json",
+        "TWO.IPYNB",
+        "two (1).ipynb",
+        "._two.ipynb",
+        "two.py",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rule = "was not graded: a notebook must lie beside the others and end in .ipynb"
+    assert notes_on(inspect_submission(tmp_path, ignore=()), ("one", "two")) == [
+        f"TWO.IPYNB {rule}",
+        f"exercises/two.ipynb {rule}",
+        "two (1).ipynb is not a notebook of the assignment",
+        f"two.ipynb.json {rule}",
+    ]
+
+
+def test_notebooks_with_a_byte_order_mark_are_graded(course: Path):
+    for name in ("one", "two"):
+        notebook = hand_in(course, "ann", {name: RIGHT}) / f"{name}.ipynb"
+        notebook.write_text(notebook.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    before = tree(course / "submitted")
+    grade(course)
+    assert points(course) == {"ann": 4} and tree(course / "submitted") == before
+
+
+def test_one_worker_per_core_that_may_be_used():
+    program = "from grading.__main__ import parser; print(parser().parse_args([]).workers)"
+    one_core = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))]
+    found = subprocess.run([*one_core, sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "1\n"
 
 
 def test_unreadable_files_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
