@@ -31,7 +31,7 @@ class Limits:
     file_size: int = 2**30
     """Bytes of one file, and of all files together in the folders that a kernel can write to."""
     nbgrader_memory: int = 2**30
-    """Bytes used by nbgrader's own process, which holds the notebook's output."""
+    """Bytes by which nbgrader's own process may grow, which holds the notebook's output."""
     address_space: int = 64 * 2**30
     """Bytes of virtual memory of one process. PyTorch reserves far more than it uses."""
 
@@ -62,6 +62,7 @@ def monitor(
     """
     deadline = time.monotonic() + limits.seconds
     polls = 0
+    nbgrader_before = memory_of(nbgrader)  # with what it has not returned of the output of earlier notebooks
     while not has_exited():
         if time.monotonic() > deadline:
             return f"it ran longer than {limits.seconds:g} seconds"
@@ -71,7 +72,7 @@ def monitor(
         on_disk, in_memory = sizes_of_deleted_files(processes, folders)
         if total_memory(processes, limits.memory - in_memory) > limits.memory - in_memory:
             return f"it used more than {limits.memory / 2**30:g} GB of memory"
-        if memory_of(nbgrader) > limits.nbgrader_memory:
+        if memory_of(nbgrader) - nbgrader_before > limits.nbgrader_memory:
             return "it printed too much"
         polls += 1
         if folders and polls % POLLS_PER_SECOND == 0 and disk_usage(folders) + on_disk > limits.file_size:

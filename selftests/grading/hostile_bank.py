@@ -18,13 +18,13 @@ import nbformat
 from selftests.grading import tiny_class
 
 ASSIGNMENT = tiny_class.COURSE
-CELL_SECONDS = 15
+CELL_SECONDS = {"endless": 20}
+"""The time limit of a cell in the class of submissions that must reach it, by the name of the class."""
 ANSWERS = {"one": 42, "two": "forty-two"}
 RIGHT = {name: f"answer = {answer!r}" for name, answer in ANSWERS.items()}
 WRONG = "answer = None"
 CHECKS = {"one": "assert answer == 42", "two": "import checker\nchecker.check(answer)"}
 CHECKER = "def check(answer):\n    assert answer == 'forty-two'\n"
-SETTINGS = tiny_class.SETTINGS.replace("timeout = 10", f"timeout = {CELL_SECONDS}")
 
 DIED = "one: the kernel died or was killed while running"
 TOO_MUCH_MEMORY = "one: killed: it used more than 4 GB of memory"
@@ -79,8 +79,6 @@ class Entry:
     """Code for the solution cell of notebook `one`, if any, in which `World.fill_in` replaces names."""
     change: Callable[[Path, World], None] | None = None
     """A change to the folder with the two notebooks, which have correct answers or `code`."""
-    remarks_if_slow: tuple[str, ...] = ()
-    """Other possible remarks if the machine is so slow that the cell times out before anything else happens."""
     shown_as: str = ""
     """The student's name in the report, if it differs."""
 
@@ -247,14 +245,30 @@ def older_format(place: Path, world: World) -> None:
 
 # Code for a solution cell. It tries what must be impossible, and the answer is correct only if all of it failed.
 
-HOG = """
+# A hog exceeds its limit, by little, and waits to be killed: however slow the machine, no other limit is in reach.
+WAIT = """
 import time
+while True:
+    time.sleep(60)
+"""
+HOG = (
+    """
 block = b"x" * 2**28
 kept = []
-for _ in range(24):  # finite, in case no limit stops it
+while len(kept) < 16:  # with the block, 4.25 GB
     {take}
-time.sleep(60)
 """
+    + WAIT
+)
+PRINTER = (
+    """
+import sys
+for _ in range(1200):
+    print("x" * 2**20, end={end!r})
+    sys.stdout.flush()
+"""
+    + WAIT
+)
 FILL = """
 import os
 total, number = 0, 0
@@ -269,22 +283,26 @@ for folder in ("/tmp", "/dev", "/dev/shm", "/", "/var/tmp", "/run"):
         pass
 answer = 42 if total < 2**30 else total
 """
-FILL_A_FOLDER = """
-import os, time
+FILL_A_FOLDER = (
+    """
+import os
 for number in range(3):
     with open(os.path.join({folder}, "big" + str(number)), "wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, 700 * 2**20)
-time.sleep(60)
 """
-UNSEEN = """
-import os, time
+    + WAIT
+)
+UNSEEN = (
+    """
+import os
 kept = []
 for number in range(3):
     kept.append(open("unseen", "wb"))
     os.unlink("unseen")
     os.posix_fallocate(kept[-1].fileno(), 0, 700 * 2**20)
-time.sleep(60)
 """
+    + WAIT
+)
 WRITE_OUTSIDE = """
 import os, site, sys, numpy
 places = ["/tmp", "/etc", "/usr", "/usr/lib", "/var/tmp", "/", "/opt", sys.prefix, "@home@", "@course@",
@@ -417,14 +435,12 @@ CODE = [
         "hog of memory",
         "allocates more and more memory",
         remark=TOO_MUCH_MEMORY,
-        remarks_if_slow=("",),
         code=HOG.format(take="kept.append(bytearray(block))"),
     ),
     Entry(
         "memory in files",
         "allocates memory that is not mapped",
         remark=TOO_MUCH_MEMORY,
-        remarks_if_slow=("",),
         code=HOG.format(
             take="import os\n    kept.append(os.memfd_create('x'))\n    os.posix_fallocate(kept[-1], 0, 2**28)",
         ),
@@ -433,7 +449,6 @@ CODE = [
         "shared memory",
         "allocates shared memory",
         remark=TOO_MUCH_MEMORY,
-        remarks_if_slow=("",),
         code=HOG.format(
             take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
         ),
@@ -456,15 +471,13 @@ CODE = [
         "a gigabyte of lines",
         "prints it",
         remark="one: killed: it printed too much",
-        remarks_if_slow=("", TIMED_OUT),
-        code="for _ in range(1024):\n    print('x' * 2**20)",
+        code=PRINTER.format(end="\n"),
     ),
     Entry(
         "a gigabyte on a line",
         "prints it",
         remark="one: killed: it printed too much",
-        remarks_if_slow=("", TIMED_OUT),
-        code="for _ in range(1024):\n    print('x' * 2**20, end='')",
+        code=PRINTER.format(end=""),
     ),
     Entry("a big folder", "fills its own", remark=TOO_MUCH_WRITTEN, code=FILL_A_FOLDER.format(folder="os.getcwd()")),
     Entry(
@@ -544,8 +557,7 @@ CODE = [
         "hidden files",
         "fills a folder and takes all rights from it",
         remark=TOO_MUCH_WRITTEN,
-        code="import os\nos.mkdir('d')"
-        + FILL_A_FOLDER.format(folder="'d'").replace("time.sleep", "os.chmod('d', 0)\ntime.sleep"),
+        code="import os\nos.mkdir('d')" + FILL_A_FOLDER.format(folder="'d'").replace(WAIT, "os.chmod('d', 0)\n" + WAIT),
     ),
     Entry(
         "another assert",
@@ -746,13 +758,15 @@ NAMES = [
 
 ALL = [*CODE, *FILES, *NAMES]
 
+ENDLESS = "a loop, a sleep, stays"
+"""The submissions that only the time limit of a cell stops."""
 SAMPLE = """
-a loop, an exit, kills its parent, forks, hog of memory, writes outside, reads outside, network, leaves links,
+an exit, kills its parent, forks, hog of memory, writes outside, reads outside, network, leaves links,
 an edited check, more points, no JSON, its own checker, a linked notebook, $(touch pwned); `true` && rm
 """
 """The most important kinds, which `make test` grades."""
 USUAL = """
-a sleep, recursion, a kill, stops its parent, memory in files, a gigabyte of lines, a big folder, unseen files,
+recursion, a kill, stops its parent, memory in files, a gigabyte of lines, a big folder, unseen files,
 a daemon, deletes its folder, startup files, pages, another assert, another check, a deleted check, a skipped check,
 the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
 its own modules, links, a linked folder, deep folders, no time, names of bytes, Zoë Ünïcode 🦊
@@ -768,14 +782,14 @@ def named(names: str) -> list[Entry]:
 
 
 def bank_without_sample() -> list[Entry]:
-    """Return the usual entries or, if the environment variable `HOSTILE` is `all`, all of them, but for the sample."""
+    """Return the usual entries or, if the environment variable `HOSTILE` is `all`, all that are in no other class."""
     if os.environ.get("HOSTILE") == "all":
-        return [entry for entry in ALL if entry not in named(SAMPLE)]
+        return [entry for entry in ALL if entry not in named(SAMPLE) + named(ENDLESS)]
     return named(USUAL) + [entry for entry in NAMES if entry.one is None]
 
 
-CLASSES = {"sample": named(SAMPLE), "others": bank_without_sample()}
-"""The entries, as two classes to be graded."""
+CLASSES = {"sample": named(SAMPLE), "endless": named(ENDLESS), "others": bank_without_sample()}
+"""The entries, as classes to be graded."""
 
 
 def make_raw(cell: nbformat.NotebookNode) -> None:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from selftests.grading.tiny_class import (
     gradebook,
     hand_in,
     hand_in_class,
+    limit_cells,
     nbgrader,
     needs_sandbox,
     points,
@@ -125,7 +127,9 @@ def test_a_concurrent_second_run_is_refused(course: Path):
     hand_in_class(course)
     process = start(course)
     wait_for(lambda: graders_of(process))
+    process.send_signal(signal.SIGSTOP)  # or it might finish before the second run begins
     assert "Another run is grading tiny" in grade(course, code=1)
+    process.send_signal(signal.SIGCONT)
     process.communicate(timeout=600)
     assert points(course) == POINTS
 
@@ -179,11 +183,13 @@ pathlib.Path("mine.txt").write_text("my own folder")
 answer = 42 if not seen and os.environ.get("SECRET") is None else seen
 """
 HARM = {
-    "loop": "while True:\n    pass",
     "exit": "import os\nos._exit(0)",
     "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
     "forks": "import os\nwhile True:\n    os.fork()",
     "recursion": "def again():\n    return again()\nagain()",
+}
+ENDLESS = {
+    "loop": "while True:\n    pass",
     "ignores signals": "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass",
 }
 
@@ -230,18 +236,29 @@ def test_harm_costs_no_other_student_points(course: Path):
     assert points(course) == {"ann": 4, "empty": 0} | dict.fromkeys(half, 2), printed
     assert remarks(course) == {
         "ann": "",
-        "loop": "",
         "recursion": "",
         "exit": "one: the kernel died or was killed while running",
         "killed": "one: the kernel died or was killed while running",
         "forks": "one: killed: it had more than 64 processes",
-        "ignores signals": "one: a cell timed out and ignored the interrupt",
         "not a notebook": "one: the file is not a valid notebook",
         "a link": "one: missing; one.ipynb is a symbolic link and was ignored",
         "other name": "one: missing; one (1).ipynb is not a notebook of the assignment",
         "empty": "one: missing; two: missing",
     }
     assert tree(course / "submitted") == before
+
+
+@pytest.mark.slow
+@needs_sandbox
+def test_endless_cells_cost_no_other_student_points(course: Path):
+    limit_cells(course, 20)
+    hand_in(course, "ann", CLASS["ann"])
+    for student, code in ENDLESS.items():
+        hand_in(course, student, {"one": code, "two": RIGHT})
+    printed = grade(course)
+    assert points(course) == {"ann": 4} | dict.fromkeys(ENDLESS, 2), printed
+    ignored = "one: a cell timed out and ignored the interrupt"
+    assert remarks(course) == {"ann": "", "loop": "", "ignores signals": ignored}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +276,7 @@ def test_harm_costs_no_other_student_points(course: Path):
             "it used more than",
         ),
         (  # pages shared by two processes count once
-            "import os, time; x = b'x' * 150_000_000; os.fork() or time.sleep(2)",
+            "import os, time; x = b'x' * 150_000_000; os.wait() if os.fork() else time.sleep(2)",
             {"memory": 200 * 2**20},
             "",
         ),
@@ -276,10 +293,21 @@ def test_harm_costs_no_other_student_points(course: Path):
 def test_exceeded_limits_are_detected(tmp_path: Path, code: str, limits: dict, reason: str):
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE) as process:
         # This process, which may be large after many tests, takes the place of nbgrader's.
-        all_limits = Limits(**{"seconds": 30, "nbgrader_memory": 2**40} | limits)
+        all_limits = Limits(**{"seconds": 600, "nbgrader_memory": 2**40} | limits)
         found = monitor(process.pid, os.getpid(), [tmp_path], all_limits, lambda: process.poll() is not None)
         process.kill()
     assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_what_nbgrader_has_used_before_a_notebook_does_not_count(tmp_path: Path):
+    """It may not have returned the memory in which it held the output of the notebook before."""
+    limits, kept = Limits(seconds=600, nbgrader_memory=100 * 2**20), [b"x" * 300 * 2**20]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        polls = iter([False, False, True])
+        assert monitor(process.pid, os.getpid(), [], limits, lambda: next(polls)) == ""
+        grows = monitor(process.pid, os.getpid(), [], limits, lambda: bool(kept.append(b"x" * 50 * 2**20)))
+        assert grows == "it printed too much"
+        process.kill()
 
 
 def test_folders_too_deep_for_python_are_removed(tmp_path: Path):

@@ -28,7 +28,6 @@ from selftests.grading.tiny_class import CLASS, POINTS, WHY_NO_SANDBOX, GradedCl
 SEEDS = range(int(os.environ.get("KILLS", "6")))
 MAX_SECONDS = 600
 """The time limit of any wait here, generous for a busy machine."""
-SECONDS_TO_EXIT = 60
 MARK = "GRADING_KILLED"
 """An environment variable that all processes of a run inherit, to find them when their parents are gone."""
 
@@ -172,7 +171,7 @@ def assert_no_process_is_left(run: Run, but: str = "") -> None:
 
     A program `but` may be: bubblewrap killed in its first milliseconds leaves a process for the next run to kill.
     """
-    deadline = time.monotonic() + SECONDS_TO_EXIT
+    deadline = time.monotonic() + MAX_SECONDS
     while left := [each for each in marked_processes(run.mark) if each.command.split()[:1] != [but]]:
         assert time.monotonic() < deadline, [each.command for each in left]
         time.sleep(0.1)

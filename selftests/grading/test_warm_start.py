@@ -49,7 +49,7 @@ assert "left_over.txt" not in os.listdir()
 KILLS_THE_KERNEL_SERVER = f"""
 import os, signal, time
 os.kill(os.getppid(), signal.SIGKILL)
-time.sleep(8)  # until it has died
+time.sleep(600)  # until it has died
 {RIGHT}
 """
 
