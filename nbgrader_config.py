@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nbgrader.converters import GenerateAssignment
 
+from grading.restored_cells import SANITIZE
 from grading.written_answers import WrittenAnswers
 
 # nbgrader runs `alembic` from the PATH when it creates a gradebook: put this environment's programs first.
@@ -25,6 +26,9 @@ c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.prepro
 # `nbgrader zip_collect` takes the notebooks out of students' archives, however these are made.
 c.ZipCollectApp.extractor_plugin = "grading.collecting.NotebookExtractor"
 c.ZipCollectApp.collector_plugin = "grading.collecting.NotebookCollector"
+
+# Copied, split and deleted cells, and metadata of other editors, cost a submission nothing.
+c.Autograde.sanitize_preprocessors = SANITIZE
 
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.

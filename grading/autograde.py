@@ -4,6 +4,7 @@ A worker starts it, as `python -m grading.autograde FOLDER ASSIGNMENT NOTEBOOK..
 nbgrader_config.py. FOLDER is a course folder that holds only the submission and a gradebook; its file settings.json
 says how to run kernels. The outcome of each notebook is appended to FOLDER/outcomes at once, one line of JSON each: if
 this process dies, its worker knows at which notebook. A notebook that cannot be graded does not stop the next one.
+Remarks on the notebooks' cells go to FOLDER/remarks, one line each.
 """
 
 import json
@@ -16,13 +17,14 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
-from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError, ValidationError
+from traitlets import List
 
 from grading.course import printable
 from grading.kernels.kernel_launcher import KILLED, NAME
 from grading.kernels.process_control import die_with_parent
 from grading.kernels.warm_start import SOCKETS, KernelServer
 from grading.private_gradebook import url
+from grading.restored_cells import REMARKS, SANITIZE
 
 STUDENT = "submission"
 """The student's name in the private course, where no id can contain characters that nbgrader rejects."""
@@ -35,9 +37,6 @@ REASONS = {
     CellTimeoutError: "a cell timed out and ignored the interrupt",
     DeadKernelError: "the kernel died or was killed while running",
     NotebookValidationError: "a cell or an output violates the notebook format",
-    ValidationError: "nbgrader's cell metadata is corrupt",
-    SchemaTooOldError: "nbgrader's cell metadata has an outdated schema",
-    SchemaTooNewError: "nbgrader's cell metadata has a newer, unsupported schema",
 }
 
 
@@ -45,6 +44,7 @@ class ErrorKeepingAutograde(Autograde):
     """nbgrader's converter, which logs every error and raises a generic one, with the original in an attribute."""
 
     error: Exception | None = None
+    sanitize_preprocessors = List(SANITIZE).tag(config=True)
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:
@@ -52,6 +52,12 @@ class ErrorKeepingAutograde(Autograde):
         except Exception as error:
             self.error = error
             raise
+
+    def write_single_notebook(self, output: str, resources: dict) -> None:
+        super().write_single_notebook(output, resources)
+        with open(Path(self.coursedir.root) / REMARKS, "a", encoding="utf-8") as stream:
+            for remark in resources["nbgrader"].get(REMARKS, ()):
+                stream.write(f"{resources['nbgrader']['notebook']}: {remark}\n")
 
 
 def main(folder: Path, assignment: str, notebooks: list[str]) -> None:

@@ -37,6 +37,7 @@ from grading.kernels import fork_server_client, kernel_launcher, sandbox
 from grading.kernels.limits import Limits
 from grading.kernels.warm_start import SOCKETS, Settings
 from grading.private_gradebook import url
+from grading.restored_cells import REMARKS
 from grading.results import NotebookResult, Result
 
 # Threads of several kernels on the same cores would wait for one another.
@@ -94,7 +95,7 @@ def grade(task: Task) -> None:
             fingerprint=task.fingerprint,
             timestamp=timestamp,
             notebooks=read_scores(task, folder, outcomes),
-            notes=notes,
+            notes=notes + read_remarks(folder / REMARKS),
             seconds=time.monotonic() - started,
         )
         graded = folder / "autograded" / autograde.STUDENT / task.course.assignment
@@ -200,6 +201,11 @@ def read_outcomes(file: Path) -> dict[str, str]:
             name, outcome = json.loads(line)
             outcomes[name] = outcome
     return outcomes
+
+
+def read_remarks(file: Path) -> list[str]:
+    """Read the remarks on the notebooks' cells."""
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def read_scores(task: Task, folder: Path, outcomes: dict[str, str]) -> dict[str, NotebookResult]:
