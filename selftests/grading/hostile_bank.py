@@ -29,7 +29,7 @@ CHECKER = "def check(answer):\n    assert answer == 'forty-two'\n"
 DIED = "one: the kernel died or was killed while running"
 TOO_MUCH_MEMORY = "one: killed: it used more than 4 GB of memory"
 TOO_MUCH_WRITTEN = "one: killed: it wrote more than 1 GB to disk"
-CORRUPT = "one: nbgrader's cell metadata is corrupt"
+PUT_BACK = "one: missing cells were put back: check"
 NOT_A_NOTEBOOK = "one: the file is not a valid notebook"
 TIMED_OUT = "one: a cell timed out and ignored the interrupt"
 MISSING = "one: missing"
@@ -583,7 +583,7 @@ CODE = [
 
 FILES = [
     Entry("an edited check", "replaces the check by `pass`", change=edit_check(source="pass")),
-    Entry("a deleted check", "deletes the check", change=edit(lambda notebook: notebook.cells.pop())),
+    Entry("a deleted check", "deletes the check", remark=PUT_BACK, change=edit(lambda notebook: notebook.cells.pop())),
     Entry(
         "a check of text", "turns the check into a raw cell", change=edit(lambda notebook: make_raw(notebook.cells[1]))
     ),
@@ -593,17 +593,19 @@ FILES = [
         change=edit(lambda notebook: notebook.cells[1].metadata.update(tags=["skip-execution"])),
     ),
     Entry("more points", "gives itself 200", change=mark_check(points=200)),
+    Entry("no check any more", "marks the check as a solution cell", change=mark_check(solution=True)),
     Entry(
-        "no check any more",
-        "marks the check as a solution cell",
-        remark="one: nbgrader failed (RuntimeError: Inconsistent checksums for cell check)",
-        change=mark_check(solution=True),
+        "another id",
+        "gives the check another grade id",
+        remark=f"{PUT_BACK}; one: cells of another notebook were run, but not graded: other",
+        change=mark_check(grade_id="other"),
     ),
-    Entry("another id", "gives the check another grade id", remark=CORRUPT, change=mark_check(grade_id="other")),
     Entry(
         "the same ids",
-        "has every graded cell twice, which nbgrader does not take",
-        remark="one: nbgrader's cell metadata has an outdated schema",
+        "has every graded cell twice, an edited check first",
+        one=2,
+        remark="one: cells found 2 times, of which number 1 counts: answer; "
+        "one: cells found 2 times, of which number 2 counts: check",
         change=edit(twice),
     ),
     Entry("swapped", "has each notebook under the other's name", two=0, change=swap),
@@ -762,12 +764,12 @@ ENDLESS = "a loop, a sleep, stays"
 """The submissions that only the time limit of a cell stops."""
 SAMPLE = """
 an exit, kills its parent, forks, hog of memory, writes outside, reads outside, network, leaves links,
-an edited check, more points, no JSON, its own checker, a linked notebook, $(touch pwned); `true` && rm
+an edited check, a deleted check, more points, no JSON, its own checker, a linked notebook, $(touch pwned); `true` && rm
 """
 """The most important kinds, which `make test` grades."""
 USUAL = """
 recursion, a kill, stops its parent, memory in files, a gigabyte of lines, a big folder, unseen files,
-a daemon, deletes its folder, startup files, pages, another assert, another check, a deleted check, a skipped check,
+a daemon, deletes its folder, startup files, pages, another assert, another check, a skipped check,
 the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
 its own modules, links, a linked folder, deep folders, no time, names of bytes, Zoë Ünïcode 🦊
 """

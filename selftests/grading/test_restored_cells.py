@@ -15,8 +15,10 @@ from nbformat import NotebookNode
 from nbgrader.server_extensions.formgrader import handlers
 from traitlets.config import Config
 
+from grading.course import read_course
 from grading.private_gradebook import url
 from grading.restored_cells import REMARKS, SANITIZE
+from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
     COURSE,
     SETTINGS,
@@ -306,6 +308,12 @@ def test_each_notebook_is_restored(odd_course: Path, student: str):
     )
 
 
+def test_nbgraders_own_command_restores_cells_too(monkeypatch: pytest.MonkeyPatch):
+    """With this repository's settings."""
+    monkeypatch.chdir(REPOSITORY)
+    assert read_course()[1].Autograde.sanitize_preprocessors == SANITIZE
+
+
 # The same, graded: in a class beside honest students.
 
 
@@ -328,11 +336,12 @@ def test_honest_students_have_the_same_grades_in_a_class_of_their_own(graded: Pa
 
 
 @pytest.mark.slow
-def test_remarks_are_printed_and_in_the_report(graded: Path):
-    printed = grade(graded, "--force", "--student", "a deleted check")
+def test_remarks_are_printed_and_in_the_report(graded: Path, tmp_path: Path):
+    course = shutil.copytree(graded, tmp_path / "a course")
+    printed = grade(course, "--force", "--student", "a deleted check")
     assert "a deleted check: 2 of 4 points" in printed and put_back("check") in printed
-    subprocess.run([sys.executable, "-m", "grading.class_report"], cwd=graded, check=True)
-    page = (graded / ".grading" / COURSE / "report.html").read_text(encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "grading.class_report"], cwd=course, check=True)
+    page = (course / ".grading" / COURSE / "report.html").read_text(encoding="utf-8")
     assert put_back("check") in page
 
 
