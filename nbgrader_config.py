@@ -2,13 +2,19 @@
 
 import os
 import secrets
+import sys
 import sysconfig
 from pathlib import Path
 
 from nbgrader.converters import GenerateAssignment
 
+# The workbook's packages beside this file count, also where the environment has another copy installed.
+sys.path.insert(0, str(Path(__file__).parent))
+from grading.kernels.sandbox import python_path
 from grading.restored_cells import SANITIZE
 from grading.written_answers import WrittenAnswers
+
+os.environ["PYTHONPATH"] = python_path()
 
 # nbgrader runs `alembic` from the PATH when it creates a gradebook: put this environment's programs first.
 os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)

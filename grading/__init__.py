@@ -5,6 +5,7 @@ or changed, and enters the results into the course's gradebook, where nbgrader's
 
 - `course`: the course as nbgrader's settings describe it, and the submissions in it.
 - `private_gradebook`: the gradebook that a worker's nbgrader writes to.
+- `preflight`: grade a right answer of the course's own first, to see that nothing but a student's answer can fail.
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
 - `restored_cells`: restore copied, split and deleted cells of a submission before it is graded.
 - `kernels.warm_start`: client of `kernel_server`, a process for each submission that forks its kernels;

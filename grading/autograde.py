@@ -10,21 +10,27 @@ Remarks on the notebooks' cells go to FOLDER/remarks, one line each.
 import json
 import secrets
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import nbformat
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
+from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import List
 
 from grading.course import printable
+from grading.errors import GradingError
 from grading.kernels.kernel_launcher import KILLED, NAME
 from grading.kernels.process_control import die_with_parent
 from grading.kernels.warm_start import SOCKETS, KernelServer
 from grading.private_gradebook import url
 from grading.restored_cells import REMARKS, SANITIZE
+from grading.results import NOT_GRADED
 
 STUDENT = "submission"
 """The student's name in the private course, where no id can contain characters that nbgrader rejects."""
@@ -33,6 +39,8 @@ SOURCE = "source"
 """The folder in FOLDER with the instructor's files beside the notebooks, which nbgrader copies over the student's."""
 NOT_A_NOTEBOOK = "the file is not a valid notebook"
 
+KERNEL_DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond")
+"""How jupyter_client's errors begin; no cell has been executed then."""
 REASONS = {
     CellTimeoutError: "a cell timed out and ignored the interrupt",
     DeadKernelError: "the kernel died or was killed while running",
@@ -40,11 +48,31 @@ REASONS = {
 }
 
 
+def setup_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the locked code cells before a notebook's first answer: they are the instructor's and must not fail."""
+    before = takewhile(lambda cell: not is_solution(cell), notebook.cells)
+    return [cell for cell in before if cell.cell_type == "code" and is_locked(cell) and not is_grade(cell)]
+
+
+class RequireSetup(NbGraderPreprocessor):
+    """Raise `GradingError` if a setup cell has failed in an executed notebook: its checks would tell nothing."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        outputs = (output for cell in setup_cells(nb) for output in cell.outputs)
+        for error in (output for output in outputs if output.output_type == "error"):
+            raise GradingError(f"its setup cell failed with {error.ename}: {error.evalue}")
+        return nb, resources
+
+
 class ErrorKeepingAutograde(Autograde):
     """nbgrader's converter, which logs every error and raises a generic one, with the original in an attribute."""
 
     error: Exception | None = None
     sanitize_preprocessors = List(SANITIZE).tag(config=True)
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.autograde_preprocessors = [*self.autograde_preprocessors, RequireSetup]
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:
@@ -86,8 +114,7 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     kernels = KernelServer(folder, inside=folder / "autograded" / STUDENT / assignment)
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
-        kernels.ensure_ready()
-        outcome = grade_notebook(app, folder / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
+        outcome = grade_notebook(app, kernels, folder / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
         if (folder / KILLED).exists():
             outcome = f"killed: {(folder / KILLED).read_text(encoding='utf-8')}"
             (folder / KILLED).unlink()
@@ -96,11 +123,14 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     kernels.stop()
 
 
-def grade_notebook(app: AutogradeApp, file: Path) -> str:
+def grade_notebook(app: AutogradeApp, kernels: KernelServer, file: Path) -> str:
     """Grade a notebook; return `graded` or why it could not be graded."""
     converter = ErrorKeepingAutograde(coursedir=app.coursedir, parent=app)
     try:
+        kernels.ensure_ready()
         converter.start()
+    except (GradingError, OSError) as error:
+        return describe(error)
     except (NbGraderException, SystemExit):
         return describe(converter.error) if is_notebook(file) else NOT_A_NOTEBOOK
     return "graded"
@@ -120,6 +150,10 @@ def describe(error: Exception | None) -> str:
         if isinstance(error, kind):
             return reason
     first_line = printable(str(error).strip().split("\n")[0][:200])
+    if isinstance(error, GradingError):
+        return NOT_GRADED + first_line
+    if isinstance(error, OSError) or first_line.startswith(KERNEL_DID_NOT_START):
+        return f"{NOT_GRADED}{type(error).__name__}: {first_line}"
     return f"nbgrader failed ({type(error).__name__}: {first_line})" if error else "nbgrader failed, see its log"
 
 

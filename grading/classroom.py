@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed
 from nbgrader.api import InvalidEntry
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from grading import folders, merge, private_gradebook, results, worker
+from grading import folders, merge, preflight, private_gradebook, results, worker
 from grading.course import Course, escape_undecodable, fingerprint, notebook_names, printable, why_invalid_name
 from grading.errors import GradingError
 from grading.kernels import sandbox
@@ -166,19 +166,34 @@ def grade_all(course: Course, settings: Config, tasks: list[Task], options: Opti
     """Have workers grade these submissions; enter each result as soon as it arrives."""
     failed = []
     with connect(course, options, len(tasks)) as client:
+        grade_right_answer(client, tasks[0])
         futures = {client.submit(worker.grade, task, pure=False): task for task in tasks}
         for future in as_completed(futures):
             task = futures[future]
             if future.status != "finished":
-                # Without its scheduler, a task's state is unknown.
-                reason = "the connection to the scheduler was lost" if future.cancelled() else future.exception()
-                progress.write(printable(f"{task.student}: NOT GRADED ({reason})"))
+                progress.write(printable(f"{task.student}: NOT GRADED ({why_failed(future)})"))
                 progress.update()
                 failed.append(task.student)
             elif not enter_result(course, settings, task, progress):
                 failed.append(task.student)
             future.release()
     return failed
+
+
+def grade_right_answer(client: Client, task: Task) -> None:
+    """Have every worker grade a right answer. Raises `GradingError` if one of them cannot."""
+    answer = preflight.right_answer(task.course, task.notebooks)
+    # A worker that is killed meanwhile has another name when it is back.
+    where = [{"workers": [address], "allow_other_workers": True} for address in client.nthreads()]
+    futures = [client.submit(preflight.run, task, answer, pure=False, **each) for each in where]
+    for future in as_completed(futures):
+        if future.status != "finished":
+            raise GradingError(f"Nobody was graded: {why_failed(future)}")
+
+
+def why_failed(future: Future) -> str:
+    """Return why a worker has not finished its task; without the scheduler, the task's state is unknown."""
+    return "the connection to the scheduler was lost" if future.cancelled() else str(future.exception())
 
 
 @contextlib.contextmanager
@@ -237,7 +252,7 @@ def require_sandboxes(client: Client) -> None:
 
 
 def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -> bool:
-    """Enter a result, and print a line on it; return whether that succeeded."""
+    """Enter a result, and print a line on it; return whether all of it could be graded and entered."""
     result = results.load(course, task.student, task.fingerprint)
     problem = ""
     if result is None:
@@ -254,7 +269,7 @@ def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -
         line = printable(f"{task.student}: NOT GRADED ({problem})")
     progress.write("; ".join([line, *(result.remarks() if result else ())]))
     progress.update()
-    return not problem
+    return not problem and not (result and result.grader_failed)
 
 
 def write_report(course: Course, students: list[str], not_graded: dict[str, str]) -> None:

@@ -32,10 +32,11 @@ def enter(course: Course, settings: Config, result: Result) -> Points:
 
 
 def is_entered(course: Course, student: str, fingerprint: str) -> bool:
-    """Return whether a result was entered and neither the gradebook nor autograded/ has been removed since."""
+    """Return whether a whole result was entered and neither the gradebook nor autograded/ has been removed since."""
     if not (results.result_folder(course, student, fingerprint) / results.ENTERED).exists():
         return False
-    if not course.autograded(student).exists():
+    result = results.load(course, student, fingerprint)
+    if result is None or result.grader_failed or not course.autograded(student).exists():
         return False
     with course.open_gradebook() as gradebook:
         try:
@@ -63,7 +64,9 @@ def _enter_scores(course: Course, result: Result) -> None:
 
 
 def _enter_notebook(notebook: SubmittedNotebook, graded: NotebookResult) -> None:
-    """Write what nbgrader's SaveAutoGrades does, or 0 for a notebook not graded, to replace any earlier score."""
+    """Write what nbgrader's SaveAutoGrades does, or 0 for an invalid notebook, to replace any earlier score."""
+    if graded.grader_failed:
+        return
     was_graded = graded.outcome == "graded"
     for grade in notebook.grades:
         grade.auto_score = graded.scores.get(grade.name) if was_graded else 0

@@ -21,6 +21,8 @@ RESULT = "result.json"
 LOG = "log.txt"
 NOTEBOOKS = "notebooks"
 ENTERED = "entered"
+NOT_GRADED = "could not be graded: "
+"""How the outcome of a notebook begins if the grader failed and not the submission: it is no score."""
 
 
 @dataclass
@@ -36,6 +38,11 @@ class NotebookResult:
     comments: dict[str, str | None] = field(default_factory=dict)
     """nbgrader's own comments, such as "No response.", by the cell's grade id."""
 
+    @property
+    def grader_failed(self) -> bool:
+        """Whether it is to be graded again, and nothing to be entered."""
+        return self.outcome.startswith(NOT_GRADED)
+
 
 @dataclass
 class Result:
@@ -49,6 +56,10 @@ class Result:
     notes: list[str]
     """Further remarks for the instructor: ignored links, notebooks with unknown names."""
     seconds: float
+
+    @property
+    def grader_failed(self) -> bool:
+        return any(each.grader_failed for each in self.notebooks.values())
 
     def remarks(self) -> list[str]:
         """Return everything unusual, one sentence each."""

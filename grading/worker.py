@@ -45,6 +45,8 @@ NUMERICS = {"OMP_NUM_THREADS": "1"}
 """Environment variables that determine the last bits of floating-point results."""
 STARTUP_SECONDS = 60
 """Time for nbgrader and a kernel to start, in addition to a notebook's own time limit."""
+MAX_TMPDIR_BYTES = 48
+"""A socket's path may have 103 bytes (on macOS; 107 on Linux), and ours are some fifty longer than TMPDIR."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,7 @@ def grade(task: Task) -> None:
         submission = task.course.submission(task.student)
         contents = inspect_submission(submission, task.course.ignore)
         copy_submission(submission, place, contents)
-        source = folder / autograde.SOURCE / task.course.assignment
-        copy_source(task.course, source)
-        remove_conflicts(source, place)
-        shutil.copyfile(gradebook_template(task.course), folder / "gradebook.db")
-        Settings(task.limits, task.sandboxed, task.preload, fork_server_socket(task)).write(folder)
-        environment = kernel_launcher.install(folder)
+        environment = make_course(task, folder, place)
         submitted = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
         notes = notes_on(contents, task.notebooks)
         try:
@@ -102,6 +99,16 @@ def grade(task: Task) -> None:
         results.save(task.course, result, graded, folder / "log")
 
 
+def make_course(task: Task, folder: Path, place: Path) -> dict[str, str]:
+    """Make `folder`, with a submission in `place`, a course for nbgrader; return the environment that it needs."""
+    source = folder / autograde.SOURCE / task.course.assignment
+    copy_source(task.course, source)
+    remove_conflicts(source, place)
+    shutil.copyfile(gradebook_template(task.course), folder / "gradebook.db")
+    Settings(task.limits, task.sandboxed, task.preload, fork_server_socket(task)).write(folder)
+    return kernel_launcher.install(folder)
+
+
 def fork_server_socket(task: Task) -> str:
     """Return the socket of this worker's fork server; empty without a sandbox."""
     if not task.sandboxed:
@@ -117,10 +124,7 @@ def gradebook_template(course: Course) -> Path:
 
 @contextlib.contextmanager
 def private_folder(course: Course) -> Iterator[Path]:
-    """Create a folder that only our user can access, and remove it afterwards.
-
-    It lies in the machine's own folder for temporary files: sockets need a short path and a local disk.
-    """
+    """Create a folder that only our user can access, and remove it afterwards."""
     folder = Path(tempfile.mkdtemp(dir=scratch(course)))
     try:
         yield folder
@@ -129,11 +133,17 @@ def private_folder(course: Course) -> Iterator[Path]:
 
 
 def scratch(course: Course) -> Path:
-    """Return the folder of a course's private folders. The next run removes what a killed process leaves there."""
-    ours = Path(tempfile.gettempdir()) / f"grading-{os.getuid()}"
+    """Return the folder of a course's private folders. The next run removes what a killed process leaves there.
+
+    It lies in the machine's folder for temporary files, or in /tmp if that one's path is too long: sockets need a
+    short path and a local disk.
+    """
+    place = tempfile.gettempdir()
+    ours = Path(place if len(os.fsencode(place)) <= MAX_TMPDIR_BYTES else "/tmp") / f"grading-{os.getuid()}"
     ours.mkdir(mode=0o700, exist_ok=True)
     if ours.is_symlink() or ours.stat().st_uid != os.getuid():
-        raise GradingError(f"{ours} belongs to another user: have it removed, or set TMPDIR to another folder.")
+        raise GradingError(f"{ours} belongs to another user: have it removed, or set TMPDIR to another, short folder.")
+    ours.chmod(0o700)
     folder = ours / hashlib.blake2b(str(course.state).encode(), digest_size=4).hexdigest()
     folder.mkdir(exist_ok=True)
     return folder
@@ -165,8 +175,9 @@ def run_autograde(task: Task, folder: Path, environment: dict[str, str], noteboo
         | environment
         | NUMERICS
         | {
-            # Import nothing from the current folder.
+            # Import nothing from the current folder, and the workbook's packages from this one's.
             "PYTHONSAFEPATH": "1",
+            "PYTHONPATH": sandbox.python_path(),
             "JUPYTER_RUNTIME_DIR": str(runtime),
             "TMPDIR": str(runtime),
         }
@@ -190,7 +201,7 @@ def run_autograde(task: Task, folder: Path, environment: dict[str, str], noteboo
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return f"nbgrader's process exited with code {code}"
+    return f"{results.NOT_GRADED}nbgrader's process exited with code {code}"
 
 
 def read_outcomes(file: Path) -> dict[str, str]:

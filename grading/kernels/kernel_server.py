@@ -47,16 +47,19 @@ IN_MEMORY = ("/tmp", "/dev/shm")
 
 def main(listening: socket.socket, statements: str, original: str = "", copy: str = "") -> None:
     """Serve until this process is killed or the sandbox cannot be reset."""
-    preload(statements)
+    try:
+        preload(statements)
+    except Exception as error:
+        traceback.print_exc()
+        connection, _ = listening.accept()
+        connection.sendall(f"{type(error).__name__}: {error}\n".encode())
+        sys.exit(1)
     serve_submission(listening, original, copy)
 
 
 def preload(statements: str) -> None:
     """Execute the statements that import what the notebooks import."""
-    try:
-        exec(statements, {})
-    except Exception:
-        traceback.print_exc()  # the notebooks will raise it again, where it can be seen
+    exec(statements, {})
     gc.freeze()  # a collection in a kernel would touch, and so copy, memory that all kernels share
     gc.enable()
 

@@ -5,7 +5,6 @@ references are read-only. The folder with a copy of the submission and that with
 are a small /tmp and a smaller /dev/shm in memory. There is no network, and processes outside are invisible.
 """
 
-import importlib.util
 import os
 import shutil
 import site
@@ -19,7 +18,9 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
 # The parts of /etc that programs need to find libraries, fonts and the time of day.
 ETC = ("alternatives", "fonts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "timezone")
 
-# The workbook's own packages that a notebook or a check imports, and folders beside them that contain answers.
+ROOT = Path(__file__).parents[2]
+"""The folder of the workbook's packages: notebooks are graded with those beside this one, sandboxed or not."""
+# Those that a notebook or a check imports, and folders beside them that contain answers.
 PACKAGES = ("tests", "utils")
 HIDDEN = ("selftests",)
 
@@ -97,21 +98,20 @@ def readable_paths(environment: dict[str, str]) -> list[Path]:
     python = [sys.prefix, sys.base_prefix, Path(sys.executable).resolve().parent.parent]
     if site.ENABLE_USER_SITE and os.path.isdir(site.getusersitepackages()):
         python.append(site.getusersitepackages())
-    candidates = [*SYSTEM, *(f"/etc/{name}" for name in ETC), *python, *package_folders(), *model_folder(environment)]
-    candidates.append(reference_cache(environment))
+    candidates = [*SYSTEM, *(f"/etc/{name}" for name in ETC), *python, *(ROOT / name for name in PACKAGES)]
+    candidates += [*model_folder(environment), reference_cache(environment)]
     return [Path(path) for path in dict.fromkeys(map(str, candidates)) if os.path.exists(path)]
 
 
-def package_folders() -> list[Path]:
-    """Return the folders of the workbook's own packages."""
-    specs = [importlib.util.find_spec(name) for name in PACKAGES]
-    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+def python_path() -> str:
+    """Return the value of PYTHONPATH with which processes import the packages in `ROOT`, whatever else is installed."""
+    old = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, old)]))
 
 
 def hidden_folders() -> list[Path]:
     """Return the folders beside the packages that are covered by empty ones."""
-    beside = dict.fromkeys(place.parent for place in package_folders())
-    return [path for place in beside for name in HIDDEN if (path := place / name).exists()]
+    return [path for name in HIDDEN if (path := ROOT / name).exists()]
 
 
 def model_folder(environment: dict[str, str]) -> list[Path]:
@@ -138,6 +138,7 @@ def inner_environment(environment: dict[str, str]) -> dict[str, str]:
     inner = {name: environment[name] for name in VARIABLES if name in environment}
     return inner | {
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
         "HOME": HOME,
         "TMPDIR": "/tmp",
         "IOI_CACHE": str(reference_cache(environment)),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grading import folders
+from grading.errors import GradingError
 from grading.kernels import sandbox
 from grading.kernels.fork_server_client import ForkedProcess
 from grading.kernels.limits import Limits
@@ -32,6 +33,8 @@ SOCKETS = "run"
 """The folder of the kernels' connection files and sockets."""
 ORIGINAL = Path("/submission")
 """Where nbgrader's folder for the submission is mounted, read-only, in the sandbox. Each kernel gets a copy of it."""
+READY = "ready"
+"""The kernel server's reply once it can fork a kernel."""
 SECONDS_TO_START = 300
 SECONDS_TO_RESET = 10
 
@@ -70,11 +73,15 @@ class KernelServer:
         self.process: subprocess.Popen | ForkedProcess | None = None
 
     def ensure_ready(self) -> None:
-        """Have it reset for the next notebook; start a new one where it is gone or does not answer."""
-        if self.process is None or not self._reset(SECONDS_TO_RESET):
+        """Have it reset for the next notebook; start a new one where it is gone or does not answer.
+
+        Raises `GradingError` or `OSError` if that fails.
+        """
+        if self.process is None or self._reset(SECONDS_TO_RESET) != READY:
             self.stop()
             self._start()
-            self._reset(SECONDS_TO_START)
+            if (reply := self._reset(SECONDS_TO_START)) != READY:
+                raise GradingError(f"the kernels' preload failed: {reply or 'its process exited'}")
         folders.clear(self.folder / SOCKETS)
 
     def stop(self) -> None:
@@ -83,12 +90,13 @@ class KernelServer:
             self.process.kill()
             self.process.wait()
 
-    def _reset(self, seconds: float) -> bool:
+    def _reset(self, seconds: float) -> str:
+        """Return its reply, or why there is none."""
         try:
-            with send_request(self.folder, {}, seconds) as connection:
-                return bool(connection.recv(16))
-        except OSError:
-            return False
+            with send_request(self.folder, {}, seconds) as connection, connection.makefile() as stream:
+                return stream.readline().strip()
+        except OSError as error:
+            return str(error)
 
     def _start(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)

@@ -8,11 +8,13 @@ from grading.kernels.warm_start import KernelServer, Settings
 STATEMENTS = "import decimal"
 
 
-def make_kernel_server(scratch: Path, fork_server: str) -> KernelServer:
+def make_kernel_server(
+    scratch: Path, fork_server: str, statements: str = STATEMENTS, sandboxed: bool = True
+) -> KernelServer:
     """Create the kernel server of a submission, without starting it."""
     folder = scratch / "one"
     inside = folder / "submission"
     inside.mkdir(parents=True, exist_ok=True)
     (inside / "one.ipynb").write_text("{}")
-    Settings(Limits(60), True, STATEMENTS, fork_server).write(folder)
+    Settings(Limits(60), sandboxed, statements, fork_server).write(folder)
     return KernelServer(folder, inside)

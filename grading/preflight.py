@@ -1,0 +1,89 @@
+"""Grade a right answer of the course's own before any student's, with the same sandbox, fork server and kernels.
+
+What fails then is the machine or the course, and not a student.
+"""
+
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+from nbgrader.utils import is_grade, is_solution
+
+from grading import autograde, worker
+from grading.class_report.messages import failures
+from grading.course import Course
+from grading.errors import GradingError
+from grading.kernels import sandbox
+from grading.private_gradebook import url
+from grading.results import NOT_GRADED
+from grading.worker import Task
+
+
+def right_answer(course: Course, names: tuple[str, ...]) -> dict[str, str]:
+    """Return a short submission by the instructor: notebooks as JSON, by name.
+
+    It is the first notebook with a check, down to that check, and the setup cells of others whose setup differs.
+    Without the instructor's notebooks it is an empty one.
+    """
+    files = {name: course.source / f"{name}.ipynb" for name in names}
+    notebooks = {name: nbformat.read(file, as_version=4) for name, file in files.items() if file.exists()}
+    checked = next((name for name, notebook in notebooks.items() if find_check(notebook) is not None), None)
+    answer, known = {}, set()
+    for name in sorted(notebooks, key=lambda name: name != checked):
+        notebook = notebooks[name]
+        setup = autograde.setup_cells(notebook)
+        code = "\n".join(cell.source for cell in setup)
+        if name == checked or code not in known:
+            notebook.cells = notebook.cells[: (find_check(notebook) or 0) + 1] if name == checked else setup
+            answer[name] = nbformat.writes(notebook)
+        known.add(code)
+    return answer or {name: nbformat.writes(nbformat.v4.new_notebook()) for name in names[:1]}
+
+
+def find_check(notebook: NotebookNode) -> int | None:
+    """Return the index of the first cell that is graded automatically, if there is one."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
+            return index
+    return None
+
+
+def run(task: Task, answer: dict[str, str]) -> None:
+    """Grade the right answer. Raises `GradingError` if its setup fails or its check does not get all points."""
+    require_packages_of(task.course.settings_folder)
+    with worker.private_folder(task.course) as folder:
+        place = folder / "submitted" / autograde.STUDENT / task.course.assignment
+        place.mkdir(parents=True)
+        for name, notebook in answer.items():
+            (place / f"{name}.ipynb").write_text(notebook, encoding="utf-8")
+        environment = worker.make_course(task, folder, place)
+        outcomes = worker.run_nbgrader(task, folder, environment, list(answer))
+        for name, text in answer.items():
+            if outcomes[name] != "graded":
+                why = outcomes[name].removeprefix(NOT_GRADED)
+                raise GradingError(f"the instructor's own {name}.ipynb could not be graded: {why}")
+            notebook = nbformat.reads(text, as_version=4)
+            if (check := find_check(notebook)) is not None:
+                require_points(task, folder, name, notebook.cells[check].metadata.nbgrader.grade_id)
+
+
+def require_packages_of(folder: Path) -> None:
+    """Raise `GradingError` if a folder has the workbook's packages, but others are imported."""
+    if (folder / "grading" / "kernels").is_dir() and not folder.samefile(sandbox.ROOT):
+        raise GradingError(
+            f"the workbook's packages are imported from {sandbox.ROOT} instead of {folder}; set PYTHONPATH={folder}"
+        )
+
+
+def require_points(task: Task, folder: Path, notebook: str, check: str) -> None:
+    """Raise `GradingError` if the right answer did not get all points of a check."""
+    with Gradebook(url(folder / "gradebook.db"), task.course.course_id) as gradebook:
+        grade = gradebook.find_grade(check, notebook, task.course.assignment, autograde.STUDENT)
+        points, max_points = grade.auto_score or 0, grade.max_score
+        gradebook.engine.dispose()
+    if points < max_points:
+        graded = folder / "autograded" / autograde.STUDENT / task.course.assignment / f"{notebook}.ipynb"
+        why = failures(graded).get(check, "there is no error in that cell")
+        got = f"got {points:g} of {max_points:g} points in {check}"
+        raise GradingError(f"the instructor's own answer in {notebook}.ipynb {got}: {why}")

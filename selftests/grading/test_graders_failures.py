@@ -1,0 +1,461 @@
+"""A failure of the grader's own is never a score: it stops the run, or that notebook could not be graded.
+
+The course's setup cell executes the file setup.txt beside the notebooks, and a locked cell shows the answer.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+from grading import autograde, classroom, preflight, private_gradebook, worker
+from grading.classroom import Options
+from grading.course import Course, read_course
+from grading.errors import GradingError
+from grading.kernels import fork_server_client, sandbox
+from grading.worker import Task
+from selftests import REPOSITORY
+from selftests.grading.kernel_servers import make_kernel_server
+from selftests.grading.tiny_class import (
+    COURSE,
+    RIGHT,
+    SETTINGS,
+    WHY_NO_SANDBOX,
+    WRONG,
+    entries,
+    grade,
+    gradebook,
+    make_cell,
+    make_notebook,
+    nbgrader,
+    needs_sandbox,
+    points,
+    remarks,
+)
+
+SETUP = 'import decimal\nexec(open("setup.txt").read())'
+
+
+def write_notebook(file: Path, answer: str, before: str = "", setup: str = SETUP) -> None:
+    """Write a notebook with a student's own cell `before` the setup, if any."""
+    notebook = make_notebook(answer)
+    notebook.cells.insert(0, make_cell(setup, "setup", locked=True))
+    notebook.cells.insert(2, make_cell("print(answer)", "shown", locked=True))
+    if before:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, file)
+
+
+def hand_in(course: Path, student: str, answer: str = RIGHT, before: str = "") -> None:
+    """Hand in notebook `one` like that, and a right notebook `two`."""
+    place = course / "submitted" / student / COURSE
+    write_notebook(place / "one.ipynb", answer, before)
+    write_notebook(place / "two.ipynb", RIGHT)
+
+
+def write_solution(course: Path, name: str, answer: str = RIGHT, setup: str = SETUP) -> None:
+    answer = f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION"
+    write_notebook(course / "solutions" / COURSE / f"{name}.ipynb", answer, setup=setup)
+
+
+def fill_course(course: Path, settings: str = SETTINGS) -> None:
+    course.mkdir(exist_ok=True)
+    (course / "nbgrader_config.py").write_text(settings, encoding="utf-8")
+    for name in ("one", "two"):
+        write_solution(course, name)
+    (course / "solutions" / COURSE / "setup.txt").touch()
+    nbgrader(course, "generate_assignment", "--create")
+
+
+@pytest.fixture(scope="module")
+def course_with_setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    course = tmp_path_factory.mktemp("setup") / "a course"
+    fill_course(course)
+    return course
+
+
+@pytest.fixture
+def course(course_with_setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of that course, as the current folder; one student has handed in right answers."""
+    course = shutil.copytree(course_with_setup, tmp_path / "a course")
+    hand_in(course, "ann")
+    monkeypatch.chdir(course)
+    yield course
+    fork_server_client.stop_fork_server()
+
+
+def plan(**options) -> tuple[Course, Task]:
+    """Prepare the current folder's class as `python -m grading` does; return the course and its only task."""
+    course, settings = read_course()
+    course.state.mkdir(parents=True, exist_ok=True)
+    options = {"sandboxed": not WHY_NO_SANDBOX} | options
+    (task,) = classroom.make_plan(course, settings, course.students(), Options(**options)).to_grade
+    private_gradebook.make_template(course, worker.gradebook_template(course))
+    return course, task
+
+
+def run_preflight(**options) -> None:
+    course, task = plan(**options)
+    preflight.run(task, preflight.right_answer(course, task.notebooks))
+
+
+def append_setting(course: Path, line: str) -> None:
+    with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
+        settings.write(line + "\n")
+
+
+# Before anybody is graded, the setup and a right answer run as students' notebooks will.
+
+
+def write_setup(text: str) -> Callable[[Path], None]:
+    return lambda course: (course / "solutions" / COURSE / "setup.txt").write_text(text)
+
+
+def needs_a_file_outside(course: Path) -> None:
+    write_setup(f"open({str(course / 'gradebook.db')!r})")(course)
+
+
+def other_setup_fails(course: Path) -> None:
+    write_solution(course, "two", setup="1 / 0")
+    nbgrader(course, "generate_assignment", "--create", "--force")
+
+
+def setting(line: str) -> Callable[[Path], None]:
+    return lambda course: append_setting(course, line)
+
+
+IN_ONE = "the instructor's own one.ipynb could not be graded: "
+FAULTS = {
+    "a missing package": (
+        write_setup("import no_such_package"),
+        f"{IN_ONE}its setup cell failed with ModuleNotFoundError: No module named 'no_such_package'",
+    ),
+    "another notebook's setup": (
+        other_setup_fails,
+        "the instructor's own two.ipynb could not be graded: its setup cell failed with ZeroDivisionError: ",
+    ),
+    "a setup that kills the kernel": (
+        write_setup("import os; os._exit(1)"),
+        f"{IN_ONE}the kernel died or was killed while running",
+    ),
+    "a wrong solution": (
+        lambda course: write_solution(course, "one", WRONG),
+        "the instructor's own answer in one.ipynb got 0 of 2 points in check: AssertionError",
+    ),
+    "the preload": (
+        setting("c.ClassGrading.preload = 'import no_such_package'"),
+        f"{IN_ONE}the kernels' preload failed: ModuleNotFoundError: No module named 'no_such_package'",
+    ),
+}
+if not WHY_NO_SANDBOX:
+    FAULTS["a setup that fails in the sandbox"] = (
+        needs_a_file_outside,
+        f"{IN_ONE}its setup cell failed with FileNotFoundError: ",
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_right_answer_fails_first(course: Path, fault: str):
+    break_course, message = FAULTS[fault]
+    break_course(course)
+    with pytest.raises(GradingError) as error:
+        run_preflight()
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sandboxed", [not WHY_NO_SANDBOX, False])
+def test_a_working_course_passes(course: Path, sandboxed: bool):
+    run_preflight(sandboxed=sandboxed)
+
+
+def test_a_course_without_the_instructors_notebooks_is_tried_with_an_empty_one(course: Path):
+    shutil.rmtree(course / "solutions")
+    run_preflight()
+    append_setting(course, "c.ClassGrading.preload = '1 / 0'")
+    with pytest.raises(GradingError, match="the kernels' preload failed: ZeroDivisionError: division by zero"):
+        run_preflight()
+
+
+@pytest.mark.parametrize(
+    "break_course",
+    [
+        write_setup("import no_such_package"),
+        pytest.param(setting("c.ClassGrading.preload = 'import no_such_package'"), marks=pytest.mark.slow),
+    ],
+)
+def test_nobody_is_graded_where_the_right_answer_fails(course: Path, break_course: Callable[[Path], None]):
+    break_course(course)
+    last_line = grade(course, code=1).splitlines()[-1]
+    assert last_line.startswith("Nobody was graded: the instructor's own one.ipynb could not be graded: ")
+    assert last_line.endswith("ModuleNotFoundError: No module named 'no_such_package'")
+    with gradebook(course) as book:
+        assert book.assignment_submissions(COURSE) == []
+    assert not (course / "autograded").exists() and not list(course.glob(".grading/*/results/*"))
+
+
+def test_the_right_answer_is_short():
+    """Every run of `make grade` waits for it."""
+    course, _ = read_course(root=REPOSITORY)
+    names = tuple(sorted(path.stem for path in (REPOSITORY / "solutions" / course.assignment).glob("*.ipynb")))
+    (name, text), *others = preflight.right_answer(course, names).items()
+    cells = nbformat.reads(text, as_version=4).cells
+    assert name == "01_ioi_metric" and others == []
+    assert [cell.metadata.nbgrader.grade_id for cell in cells if "nbgrader" in cell.metadata] == [
+        "01_setup",
+        "ioi_metric",
+        "check_ioi_metric",
+    ]
+
+
+# A setup cell that fails in a submission: its notebook is not graded, the rest of the class is.
+
+BREAK_SETUP = {
+    "a package is gone": ("import sys\nsys.modules['decimal'] = None", "ModuleNotFoundError: import of decimal halted"),
+    "a file is gone": ("import os\nos.remove('setup.txt')", "FileNotFoundError: [Errno 2]"),
+    "a name is taken": ("open = None", "TypeError: 'NoneType' object is not callable"),
+}
+
+
+def test_a_failing_setup_cell_is_no_score(course: Path):
+    for student, (before, _) in BREAK_SETUP.items():
+        hand_in(course, student, before=before)
+    hand_in(course, "wrong", "print('no answer')")
+    output = grade(course, code=1)
+    assert f"Not graded, try again: {', '.join(BREAK_SETUP)}" in output
+    reasons = remarks(course)
+    for student, (_, error) in BREAK_SETUP.items():
+        assert reasons[student].startswith(f"one: could not be graded: its setup cell failed with {error}")
+    assert {student: reasons[student] for student in ("ann", "wrong")} == {"ann": "", "wrong": ""}
+    assert points(course) == {"ann": 4, "wrong": 2} | dict.fromkeys(BREAK_SETUP, 2)
+    scores = {student: entry[0] for (student, notebook, _), entry in entries(course).items() if notebook == "one"}
+    assert scores == {"ann": 2, "wrong": 0} | dict.fromkeys(BREAK_SETUP)
+    graded = {path.parts[-3] for path in course.glob(f"autograded/*/{COURSE}/one.ipynb")}
+    assert graded == {"ann", "wrong"}
+
+    hand_in(course, "a file is gone")
+    assert "5 submissions: 2 graded already, 3 to grade." in grade(course, code=1)
+    assert points(course)["a file is gone"] == 4
+    hand_in(course, "a file is gone", before="open = None")
+    grade(course, code=1)
+    assert entries(course)["a file is gone", "one", "check"][0] == 2, "an earlier score was replaced"
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ([("1", {"locked": True}), ("2", {"solution": True}), ("3", {"locked": True})], ["1"]),
+        ([("1", {}), ("2", {"locked": True, "grade": True, "points": 1}), ("3", {"locked": True})], ["3"]),
+        ([("1", {"solution": True, "locked": True}), ("2", {"locked": True})], []),
+    ],
+)
+def test_setup_cells_are_locked_and_stand_before_the_answers(cells: list[tuple[str, dict]], found: list[str]):
+    text = nbformat.v4.new_markdown_cell("text", metadata={"nbgrader": {"locked": True, "grade_id": "text"}})
+    code = [make_cell(source, f"cell{source}", **marks) for source, marks in cells]
+    notebook = nbformat.v4.new_notebook(cells=[text, *code])
+    assert [cell.source for cell in autograde.setup_cells(notebook)] == found
+
+
+# A failure of the grader's in a submission.
+
+
+@pytest.mark.parametrize(
+    ("statements", "reply"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raise OSError(28, 'No space left on device')", "OSError: [Errno 28] No space left on device"),
+        ("raise ValueError('one line\\nand another')", "ValueError: one line"),
+        ("import os; os._exit(1)", ""),
+    ],
+)
+@pytest.mark.parametrize("sandboxed", [pytest.param(True, marks=needs_sandbox), False])
+def test_a_failing_preload_is_reported(statements: str, reply: str, sandboxed: bool, scratch: Path):
+    server = make_kernel_server(scratch, "", statements, sandboxed)
+    with pytest.raises(GradingError, match="the kernels' preload failed: ") as error:
+        server.ensure_ready()
+    server.stop()
+    assert reply in str(error.value)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    shutil.rmtree(folder)
+
+
+def no_bubblewrap(course: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PATH", "")
+    patch.setattr(sandbox, "why_unavailable", lambda: "")
+    patch.setattr(fork_server_client, "get_fork_server", Mock())
+
+
+def long_sockets(course: Path, patch: pytest.MonkeyPatch) -> None:
+    folder = course / ("long" * 25)
+    folder.mkdir()
+    patch.setattr(worker, "scratch", lambda _: folder)
+
+
+def no_preload(course: Path, patch: pytest.MonkeyPatch) -> None:
+    append_setting(course, "c.ClassGrading.preload = 'import no_such_package'")
+
+
+def no_nbgrader(course: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.sys, "executable", "/bin/false")
+
+
+OUR_FAILURES = {
+    no_preload: ("the kernels' preload failed: ModuleNotFoundError: No module named 'no_such_package'", None),
+    long_sockets: ("OSError: AF_UNIX path too long", False),
+    no_nbgrader: ("nbgrader's process exited with code 1", False),
+}
+if not WHY_NO_SANDBOX:
+    OUR_FAILURES[no_bubblewrap] = ("FileNotFoundError: [Errno 2] No such file or directory: 'bwrap'", True)
+
+
+@pytest.mark.parametrize("fail", OUR_FAILURES)
+def test_our_own_failure_is_no_score(course: Path, fail: Callable, monkeypatch: pytest.MonkeyPatch):
+    reason, sandboxed = OUR_FAILURES[fail]
+    with monkeypatch.context() as patch:
+        fail(course, patch)
+        the_course, task = plan(**({} if sandboxed is None else {"sandboxed": sandboxed}))
+        worker.grade(task)
+    progress = Mock()
+    _, settings = read_course()
+    assert not classroom.enter_result(the_course, settings, task, progress)
+    (line,) = progress.write.call_args.args
+    assert f"one: could not be graded: {reason}" in line
+    assert {score for score, *_ in entries(course).values()} == {None}
+    assert plan()[1].student == "ann", "a later run does not grade the submission again"
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (ConnectionRefusedError("the kernel's socket"), True),
+        (TimeoutError("no answer"), True),
+        (RuntimeError("Kernel died before replying to kernel_info"), True),
+        (RuntimeError("Kernel didn't respond in 60 seconds"), True),
+        (GradingError("the kernels' preload failed"), True),
+        (CellTimeoutError("a loop"), False),
+        (DeadKernelError("Kernel died"), False),
+        (RuntimeError("Inconsistent checksums for cell check"), False),
+        (KeyError("name"), False),
+        (None, False),
+    ],
+)
+def test_a_failure_of_the_machine_is_told_apart_from_one_of_the_submission(error: Exception | None, ours: bool):
+    assert autograde.describe(error).startswith("could not be graded: ") == ours
+
+
+# Sockets have short paths.
+
+TMPDIRS = ["short", "a" * 74, "Übungen und Prüfungen 1 " * 4, "ö" * 100 + "/" + "b" * 100]
+
+
+@pytest.fixture
+def tmpdir(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """TMPDIR, a folder with that name."""
+    with tempfile.TemporaryDirectory() as short:
+        folder = Path(short) / request.param
+        folder.mkdir(parents=True)
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield folder
+
+
+@pytest.mark.parametrize("tmpdir", TMPDIRS, indirect=True, ids=len)
+@pytest.mark.parametrize("sandboxed", [pytest.param(True, marks=needs_sandbox), False])
+def test_kernels_run_whatever_tmpdir_is(course: Path, tmpdir: Path, sandboxed: bool):
+    run_preflight(sandboxed=sandboxed)
+
+
+@pytest.mark.parametrize("tmpdir", TMPDIRS, indirect=True, ids=len)
+def test_sockets_have_short_paths_in_a_folder_of_our_own(course: Path, tmpdir: Path):
+    folder = worker.scratch(read_course()[0])
+    assert len(os.fsencode(folder / "fork-server-12345678" / "requests")) < 108
+    assert folder.parent.stat().st_uid == os.getuid()
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert folder.is_relative_to(tmpdir) == (tmpdir.name == "short")
+
+
+@pytest.mark.parametrize("tmpdir", ["short"], indirect=True)
+def test_somebody_elses_folder_is_not_used(course: Path, tmpdir: Path):
+    (tmpdir / f"grading-{os.getuid()}").symlink_to(course)
+    with pytest.raises(GradingError, match="belongs to another user"):
+        worker.scratch(read_course()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tmpdir", TMPDIRS[2:], indirect=True, ids=len)
+def test_a_class_is_graded_whatever_tmpdir_is(course: Path, tmpdir: Path):
+    grade(course)
+    assert points(course) == {"ann": 4}
+
+
+# Two clones, one environment: the packages are those beside the settings.
+
+STUBS = {
+    "tests/__init__.py": "WHERE = 'the clone'\n",
+    "utils/__init__.py": "WHERE = 'the clone'\n",
+    "utils/models.py": "GRADING_MODEL = 'none'\n",
+}
+CLONE_SETTINGS = """
+c.CourseDirectory.course_id = "tiny"
+c.ClassGrading.preload = begin
+c.ClassGrading.prepare = []
+c.Execute.timeout = 30
+"""
+
+
+@pytest.fixture(scope="module")
+def pristine_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another copy of the workbook, with other checks, in the environment in which this one is installed."""
+    clone = tmp_path_factory.mktemp("clones") / "another clone"
+    shutil.copytree(REPOSITORY / "grading", clone / "grading", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in STUBS.items():
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_text(text)
+    fill_course(clone, (REPOSITORY / "nbgrader_config.py").read_text(encoding="utf-8") + CLONE_SETTINGS)
+    check = "import tests, utils\nassert tests.WHERE == utils.WHERE == 'the clone'"
+    (clone / "solutions" / COURSE / "setup.txt").write_text(check)
+    hand_in(clone, "ann")
+    return clone
+
+
+@pytest.fixture
+def clone(pristine_clone: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(pristine_clone, tmp_path / "another clone")
+
+
+@pytest.mark.parametrize("options", [[], ["--without-sandbox"]])
+def test_a_clone_is_graded_with_its_own_packages(clone: Path, options: list[str]):
+    grade(clone, *options)
+    assert points(clone) == {"ann": 4}
+
+
+def test_nbgrader_grades_a_clone_with_its_own_packages(clone: Path):
+    script = Path(sys.executable).with_name("nbgrader")
+    subprocess.run([script, "autograde", COURSE], cwd=clone, check=True, capture_output=True)
+    assert points(clone) == {"ann": 4}
+
+
+def test_a_clone_whose_packages_cannot_be_used_is_refused(clone: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    last_line = grade(clone, code=1).splitlines()[-1]
+    assert last_line.startswith("Nobody was graded: the workbook's packages are imported from ")
+    assert last_line.endswith(f"{REPOSITORY} instead of {clone}; set PYTHONPATH={clone}")
+    with gradebook(clone) as book:
+        assert book.assignment_submissions(COURSE) == []
+    monkeypatch.setenv("PYTHONPATH", str(clone))
+    grade(clone)
+    assert points(clone) == {"ann": 4}
