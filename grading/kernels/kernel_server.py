@@ -3,9 +3,9 @@
     python kernel_server.py FILE_DESCRIPTOR STATEMENTS [ORIGINAL COPY]
 
 It starts inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
-It executes the statements once, then serves requests at the socket, each one line of JSON: `{}` asks it to reset the
-sandbox for the next notebook; the arguments, environment and folder of a kernel ask for a kernel to be forked, and are
-answered with its exit code.
+It executes the statements once; if they fail, it answers the first request with the error, and exits. Then it serves
+requests at the socket, each one line of JSON: `{}` asks it to reset the sandbox for the next notebook; the arguments,
+environment and folder of a kernel ask for a kernel to be forked, and are answered with its exit code.
 
 To reset the sandbox is to delete everything that the previous notebook has left there. ORIGINAL is nbgrader's folder
 for the submission, mounted read-only; every kernel gets a copy of its files in COPY, its current folder. The copy is

@@ -99,14 +99,6 @@ def test_nothing_of_a_notebook_is_left_for_the_next_without_a_sandbox(course: Pa
     assert points(course) == {"ann": 4, "bob": 4}
 
 
-@pytest.mark.slow
-def test_a_failing_preload_costs_no_points(course: Path):
-    (course / "nbgrader_config.py").write_text(SETTINGS + 'c.ClassGrading.preload = "import no_such_module"\n')
-    hand_in(course, "ann", {"one": RIGHT, "two": RIGHT})
-    grade(course)
-    assert points(course) == {"ann": 4}
-
-
 # Kernels find the references precomputed for the class.
 
 FIND_THE_ENDS = """
