@@ -72,7 +72,7 @@ class ErrorKeepingAutograde(Autograde):
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
-        self.autograde_preprocessors = [*self.autograde_preprocessors, RequireSetup]
+        self.set_trait("autograde_preprocessors", [*self.autograde_preprocessors, RequireSetup])
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:

@@ -28,25 +28,23 @@ def right_answer(course: Course, names: tuple[str, ...]) -> dict[str, str]:
     """
     files = {name: course.source / f"{name}.ipynb" for name in names}
     notebooks = {name: nbformat.read(file, as_version=4) for name, file in files.items() if file.exists()}
-    checked = next((name for name, notebook in notebooks.items() if find_check(notebook) is not None), None)
-    answer, known = {}, set()
+    checked = next((name for name, notebook in notebooks.items() if checks_in(notebook)), None)
+    answer, known = {}, {""}
     for name in sorted(notebooks, key=lambda name: name != checked):
         notebook = notebooks[name]
         setup = autograde.setup_cells(notebook)
         code = "\n".join(cell.source for cell in setup)
         if name == checked or code not in known:
-            notebook.cells = notebook.cells[: (find_check(notebook) or 0) + 1] if name == checked else setup
+            notebook.cells = notebook.cells[: checks_in(notebook)[0] + 1] if name == checked else setup
             answer[name] = nbformat.writes(notebook)
         known.add(code)
     return answer or {name: nbformat.writes(nbformat.v4.new_notebook()) for name in names[:1]}
 
 
-def find_check(notebook: NotebookNode) -> int | None:
-    """Return the index of the first cell that is graded automatically, if there is one."""
-    for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
-            return index
-    return None
+def checks_in(notebook: NotebookNode) -> list[int]:
+    """Return the indices of the cells that are graded automatically."""
+    cells = enumerate(notebook.cells)
+    return [index for index, cell in cells if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell)]
 
 
 def run(task: Task, answer: dict[str, str]) -> None:
@@ -64,7 +62,7 @@ def run(task: Task, answer: dict[str, str]) -> None:
                 why = outcomes[name].removeprefix(NOT_GRADED)
                 raise GradingError(f"the instructor's own {name}.ipynb could not be graded: {why}")
             notebook = nbformat.reads(text, as_version=4)
-            if (check := find_check(notebook)) is not None:
+            for check in checks_in(notebook):
                 require_points(task, folder, name, notebook.cells[check].metadata.nbgrader.grade_id)
 
 
