@@ -45,17 +45,22 @@ CHECK = "assert answer == right\n### BEGIN HIDDEN TESTS\nassert answer == 42\n##
 WORDS = "Because 6 times 7 is 42."
 SETUP, ANSWER, TESTED, WRITTEN = range(4)
 """The places of the cells with marks: set-up, answer, its check, and an answer in words, worth two points each."""
+STATE = "application/vnd.jupyter.widget-state+json"
+COLAB = {"0a": {"model_module": "nowhere", "model_name": "UnknownModel", "state": {}}}
+"""The state of widgets as Colab saves it: without "state" around it."""
 SANITIZED = "from grading.restored_cells import SANITIZE\nc.Autograde.sanitize_preprocessors = SANITIZE\n"
 
 # As editors do that paste a cell with its id.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-unique cell id")
+
+Change = Callable[[NotebookNode], object]
 
 
 @dataclass(frozen=True)
 class Odd:
     """A student whose notebook something ordinary happened to."""
 
-    change: Callable[[NotebookNode], object]
+    change: Change
     """The change to a notebook with a right answer and some words."""
     remarks: tuple[str, ...] = ()
     points: float | None = 2
@@ -70,9 +75,7 @@ def copy_of(notebook: NotebookNode, place: int, source: str | None = None) -> No
     return cell
 
 
-def paste(
-    place: int, at: int | None = None, source: str | None = None, **marks: object
-) -> Callable[[NotebookNode], None]:
+def paste(place: int, at: int | None = None, source: str | None = None, **marks: object) -> Change:
     """Paste a copy of a cell, at the end unless said otherwise."""
 
     def pasted(notebook: NotebookNode) -> None:
@@ -83,7 +86,7 @@ def paste(
     return pasted
 
 
-def split(place: int, *sources: str) -> Callable[[NotebookNode], None]:
+def split(place: int, *sources: str) -> Change:
     """Split a cell into two with these texts, as JupyterLab does: both keep the metadata."""
 
     def parted(notebook: NotebookNode) -> None:
@@ -96,28 +99,37 @@ def paste_all(notebook: NotebookNode) -> None:
     notebook.cells += [copy_of(notebook, place) for place in range(len(notebook.cells))]
 
 
-def delete(*places: int) -> Callable[[NotebookNode], None]:
+def delete(*places: int) -> Change:
     return lambda notebook: [notebook.cells.pop(place) for place in sorted(places, reverse=True)]
 
 
-def in_turn(*changes: Callable[[NotebookNode], object]) -> Callable[[NotebookNode], None]:
-    return lambda notebook: [change(notebook) for change in changes] and None
+def merge(place: int) -> Change:
+    """Merge a cell with the one below it, as JupyterLab does: the first one's metadata stay."""
+
+    def merged(notebook: NotebookNode) -> None:
+        notebook.cells[place].source += "\n" + notebook.cells.pop(place + 1).source
+
+    return merged
 
 
-def without_marks(*places: int) -> Callable[[NotebookNode], None]:
-    return lambda notebook: [notebook.cells[place].metadata.pop("nbgrader") for place in places] and None
+def in_turn(*changes: Change) -> Change:
+    return lambda notebook: [change(notebook) for change in changes]
 
 
-def mark(place: int, **marks: object) -> Callable[[NotebookNode], None]:
+def without_marks(*places: int) -> Change:
+    return lambda notebook: [notebook.cells[place].metadata.pop("nbgrader") for place in places]
+
+
+def mark(place: int, **marks: object) -> Change:
     return lambda notebook: notebook.cells[place].metadata.nbgrader.update(marks)
 
 
-def metadata(**values: object) -> Callable[[NotebookNode], None]:
+def metadata(**values: object) -> Change:
     return lambda notebook: notebook.metadata.update(values)
 
 
-def in_cells(**values: object) -> Callable[[NotebookNode], None]:
-    return lambda notebook: [cell.metadata.update(values) for cell in notebook.cells] and None
+def in_cells(**values: object) -> Change:
+    return lambda notebook: [cell.metadata.update(values) for cell in notebook.cells]
 
 
 def as_colab_saves(notebook: NotebookNode) -> None:
@@ -126,11 +138,6 @@ def as_colab_saves(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata |= {"id": cell.pop("id"), "outputId": "5b", "colab": {"base_uri": "https://localhost:8080/"}}
     notebook.metadata |= {"colab": {"provenance": []}, "accelerator": "GPU", "widgets": {STATE: COLAB}}
-
-
-STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
-MODEL = {"model_module": "nowhere", "model_name": "UnknownModel", "state": {}}
-COLAB = {"0a": MODEL}
 
 
 def copies(number: int, *names: str, times: int = 2) -> str:
@@ -180,6 +187,7 @@ DELETED = {
     "a check deleted below a split answer": Odd(
         in_turn(delete(TESTED), split(ANSWER, "answer = right + 1", "answer -= 1")), (ANSWER_COPIED, put_back("check"))
     ),
+    "an answer merged with its check": Odd(merge(ANSWER), (put_back("check"),)),
     "deleted words": Odd(delete(WRITTEN), (put_back("written"),)),
     "a cell of another notebook": Odd(
         lambda notebook: notebook.cells.append(make_cell("1 / 0", "02_setup", locked=True)),
@@ -349,8 +357,8 @@ def test_remarks_are_printed_and_in_the_report(graded: Path, tmp_path: Path):
 def test_formgrader_asks_for_the_points_of_every_graded_cell(graded: Path):
     """Its pages, rendered as it renders them."""
     exporter = HTMLExporter(template_name="formgrade", extra_template_basedirs=[handlers.template_path])
-    about = dict.fromkeys(("base_url", "student", "last_name", "first_name", "notebook_path", "submission_id"), "")
-    about |= {"assignment_id": COURSE, "notebook_id": "one", "index": 0, "total": 1}
+    about: dict[str, object] = {"assignment_id": COURSE, "notebook_id": "one", "index": 0, "total": 1}
+    about |= dict.fromkeys(("base_url", "student", "last_name", "first_name", "notebook_path", "submission_id"), "")
     for student in ODD:
         page, _ = exporter.from_filename(str(graded / "autograded" / student / COURSE / "one.ipynb"), resources=about)
         for cell in ("check", "written"):
