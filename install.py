@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,10 +105,20 @@ def create(environment: Path, moved: bool) -> None:
             "install one and choose it, for instance with `make lab PYTHON=python3.12`."
         )
     print(f"Making the environment {environment}" + " again, because it was moved" * moved, flush=True)
-    # Nothing is deleted but an environment, whatever folder was named.
-    clear = ["--clear"] if (environment / "pyvenv.cfg").exists() else []
-    if subprocess.call([sys.executable, "-m", "venv", "--without-pip", *clear, str(environment)]):
+    clear(environment)
+    if subprocess.call([sys.executable, "-m", "venv", "--without-pip", str(environment)]):
         refuse(environment, "cannot be made, for the reason that stands above")
+
+
+def clear(environment: Path) -> None:
+    """Delete an environment, and no other folder: first it gets another name, so that no half of it is ever used."""
+    deleted = environment.with_name(environment.name + "-to-delete")
+    shutil.rmtree(str(deleted), ignore_errors=True)  # what an interrupted deletion has left
+    if (environment / "pyvenv.cfg").exists():
+        environment.rename(deleted)
+        shutil.rmtree(str(deleted), ignore_errors=True)
+    elif environment.is_dir() and os.listdir(str(environment)):
+        refuse(environment, "has no pyvenv.cfg")
 
 
 def add_pip(environment: Path) -> None:
@@ -141,7 +152,7 @@ def name(version) -> str:
 
 def refuse(environment: Path, problem: str) -> None:
     """Stop with a sentence on what is wrong with an environment and what to do about it."""
-    remedy = "run `deactivate`" if is_active(environment) else "remove that folder"
+    remedy = "run `deactivate`" if is_active(environment) else "remove or rename that folder"
     sys.exit(f"The environment {environment} {problem}: {remedy}, and then run the same command again.")
 
 

@@ -238,8 +238,8 @@ def no_folder_of_programs(environment: Path) -> None:
     shutil.rmtree(environment / "bin")
 
 
-def no_configuration(environment: Path) -> None:
-    (environment / "pyvenv.cfg").unlink()
+def half_deleted(environment: Path) -> None:
+    environment.rename(environment.with_name(".venv-to-delete"))
 
 
 def no_python_any_more(environment: Path) -> None:
@@ -265,11 +265,12 @@ def half_of_pip(environment: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "accident", [no_folder_of_programs, no_configuration, no_python_any_more, empty, without_pip, half_of_pip]
+    "accident", [no_folder_of_programs, half_deleted, no_python_any_more, empty, without_pip, half_of_pip]
 )
 def test_a_half_made_environment_is_completed(course: Course, accident) -> None:
     accident(make_environment(course.environment))
     course.works("lab")
+    assert not course.environment.with_name(".venv-to-delete").exists()
 
 
 # The least that pip can install, editable and without a network.
@@ -343,7 +344,7 @@ def test_a_python_that_cannot_install_pip_is_named(course: Course, tmp_path: Pat
     program.rename(tmp_path / "ensurepip.py")
     assert course.refuses("lab") == (
         f"The environment {course.environment} has no pip, and its Python cannot install it (Debian and Ubuntu: "
-        "install python3-venv): remove that folder, and then run the same command again."
+        "install python3-venv): remove or rename that folder, and then run the same command again."
     )
     (tmp_path / "ensurepip.py").rename(program)
     course.works("lab")
@@ -358,7 +359,7 @@ def test_a_python_that_is_too_old_is_named(course: Course, where: str) -> None:
     active = {"VIRTUAL_ENV": str(course.environment)} if where == "active" else {}
     version = "Python {}.{}".format(*sys.version_info)
     needed = "and the workbook needs Python 3.99 or newer"
-    remedy = {"of the course": "remove that folder", "active": "run `deactivate`"}
+    remedy = {"of the course": "remove or rename that folder", "active": "run `deactivate`"}
     assert course.refuses("lab", **active) == (
         f"This is {version}, {needed}: install one and choose it, for instance with `make lab PYTHON=python3.12`."
         if where == "none"
@@ -371,13 +372,17 @@ def test_an_old_python_can_read_the_program_that_says_so() -> None:
     ast.parse((REPOSITORY / "install.py").read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
-@pytest.mark.parametrize("content", ["pip.txt", "bin/notes", "lib/python3.11/notes"])
-def test_a_folder_that_is_no_environment_loses_nothing(course: Course, content: str) -> None:
-    file = course.folder / "mine" / content
+@pytest.mark.parametrize("content", ["notes.txt", "bin/python", "lib/python3.11/site-packages/yaml.dist-info/RECORD"])
+def test_a_folder_that_is_no_environment_is_left_alone(course: Course, content: str) -> None:
+    """Half of a deleted one is not used either: pip would take what it finds there for installed."""
+    file = course.environment / content
     file.parent.mkdir(parents=True)
     file.touch()
-    course.works("lab", "VENV=mine", within=course.folder / "mine")
-    assert file.exists()
+    assert course.refuses("lab") == (
+        f"The environment {course.environment} has no pyvenv.cfg: remove or rename that folder, and then run the same "
+        "command again."
+    )
+    assert [path for path in course.environment.rglob("*") if path.is_file()] == [file]
 
 
 def test_a_file_in_the_place_of_the_environment_is_named(course: Course) -> None:
