@@ -16,5 +16,5 @@ def make_kernel_server(
     inside = folder / "submission"
     inside.mkdir(parents=True, exist_ok=True)
     (inside / "one.ipynb").write_text("{}")
-    Settings(Limits(60), sandboxed, statements, fork_server).write(folder)
+    Settings(Limits(600), sandboxed, statements, fork_server).write(folder)
     return KernelServer(folder, inside)

@@ -3,6 +3,7 @@
 The database server, the scheduler and the workers are real ones, started and stopped by fixtures.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -62,7 +63,7 @@ def postgresql() -> Iterator[str]:
     finally:
         if server:
             server.send_signal(signal.SIGQUIT)  # immediate shutdown, without waiting for clients
-            server.wait(60)
+            server.wait(MAX_SECONDS)
         log.close()
         shutil.rmtree(folder)
 
@@ -183,8 +184,17 @@ class Machine:
         """List the processes in which nbgrader grades here."""
         return [process for process in process_tree(self.process) if is_grader(process)]
 
-    def wait_for_grader(self) -> psutil.Process:
-        return tiny.wait_for(self.graders, MAX_SECONDS)[0]
+    def suspend_grader(self) -> psutil.Process:
+        """Wait for a process in which nbgrader grades here, and stop it, so that it does not finish first."""
+
+        def suspended() -> psutil.Process | None:
+            for grader in self.graders():
+                with contextlib.suppress(psutil.Error):  # it has just exited
+                    grader.suspend()
+                    return grader
+            return None
+
+        return tiny.wait_for(suspended, MAX_SECONDS)
 
 
 @dataclass
@@ -206,7 +216,7 @@ class Cluster:
     def stop(self) -> None:
         for process in [*(machine.process for machine in self.machines), self.scheduler]:
             process.terminate()
-            process.wait(60)
+            process.wait(MAX_SECONDS)
 
 
 @pytest.fixture
@@ -274,7 +284,7 @@ def test_a_killed_worker_of_a_scheduler_loses_no_submission(course: Path, cluste
     tiny.hand_in_class(course)
     process = tiny.start(course, "--scheduler", cluster.address)
     first = cluster.machines[0]
-    grader = first.wait_for_grader()
+    grader = first.suspend_grader()
     for victim in process_tree(first.process) if whole_machine else [grader.parent()]:
         victim.kill()
     printed, _ = process.communicate(timeout=MAX_SECONDS)
@@ -299,9 +309,11 @@ def is_grader(process: psutil.Process) -> bool:
 def test_a_class_is_finished_locally_after_its_scheduler_was_killed(course: Path, cluster: Cluster):
     tiny.hand_in_class(course)
     process = tiny.start(course, "--scheduler", cluster.address)
-    cluster.machines[0].wait_for_grader()
+    grader = cluster.machines[0].suspend_grader()
     cluster.scheduler.kill()
     printed, _ = process.communicate(timeout=MAX_SECONDS)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        grader.resume()
     assert process.returncode == 1 and "Not graded, try again: " in printed and "Traceback" not in printed, printed
     grade(course)
     assert tiny.points(course) == POINTS

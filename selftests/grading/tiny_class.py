@@ -111,7 +111,7 @@ def start(course: Path, *options: str) -> subprocess.Popen:
 def grade(course: Path, *options: str, code: int = 0) -> str:
     """Grade the class; return the output."""
     process = start(course, *options)
-    printed, _ = process.communicate(timeout=600)
+    printed, _ = process.communicate(timeout=1800)
     assert process.returncode == code, printed
     return printed
 
