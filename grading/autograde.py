@@ -19,10 +19,11 @@ from nbformat import NotebookNode
 from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import Execute
 from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import List
 
+from grading.class_report import messages
 from grading.course import printable
 from grading.errors import GradingError
 from grading.kernels.kernel_launcher import KILLED, NAME
@@ -54,14 +55,22 @@ def setup_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in before if cell.cell_type == "code" and is_locked(cell) and not is_grade(cell)]
 
 
-class RequireSetup(NbGraderPreprocessor):
-    """Raise `GradingError` if a setup cell has failed in an executed notebook: its checks would tell nothing."""
+class ExecuteSetupFirst(Execute):
+    """nbgrader's execution of a notebook, given up when a setup cell fails: the checks would tell nothing."""
 
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        outputs = (output for cell in setup_cells(nb) for output in cell.outputs)
-        for error in (output for output in outputs if output.output_type == "error"):
-            raise GradingError(f"its setup cell failed with {error.ename}: {error.evalue}")
-        return nb, resources
+    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
+        """Execute a cell. Raises `GradingError` if it is a setup cell and fails."""
+        is_setup = any(cell is each for each in setup_cells(self.nb))
+        try:
+            cell, resources = super().preprocess_cell(cell, resources, index)
+        except (CellTimeoutError, DeadKernelError) as error:
+            if is_setup:
+                raise GradingError(f"its setup cell failed: {REASONS[type(error)]}") from error
+            raise
+        for output in cell.outputs if is_setup else ():
+            if output.output_type == "error":
+                raise GradingError(f"its setup cell failed: {messages.describe(output.ename, output.evalue)}")
+        return cell, resources
 
 
 class ErrorKeepingAutograde(Autograde):
@@ -72,7 +81,8 @@ class ErrorKeepingAutograde(Autograde):
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
-        self.set_trait("autograde_preprocessors", [*self.autograde_preprocessors, RequireSetup])
+        preprocessors = [ExecuteSetupFirst if each is Execute else each for each in self.autograde_preprocessors]
+        self.set_trait("autograde_preprocessors", preprocessors)
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:

@@ -20,7 +20,7 @@ from grading import autograde, classroom, preflight, private_gradebook, worker
 from grading.classroom import Options
 from grading.course import Course, read_course
 from grading.errors import GradingError
-from grading.kernels import fork_server_client, sandbox
+from grading.kernels import fork_server_client, kernel_launcher, sandbox
 from grading.worker import Task
 from selftests import REPOSITORY
 from selftests.grading.kernel_servers import make_kernel_server
@@ -144,7 +144,7 @@ IN_ONE = "the instructor's own one.ipynb could not be graded: "
 FAULTS = {
     "a missing package": (
         write_setup("import no_such_package"),
-        f"{IN_ONE}its setup cell failed with ModuleNotFoundError: No module named 'no_such_package'",
+        f"{IN_ONE}its setup cell failed: ModuleNotFoundError: No module named 'no_such_package'",
     ),
     "the preload": (
         setting("c.ClassGrading.preload = 'import no_such_package'"),
@@ -156,17 +156,17 @@ FAULTS = {
     ),
     "another notebook's setup": (
         other_setup_fails,
-        "the instructor's own two.ipynb could not be graded: its setup cell failed with ZeroDivisionError: ",
+        "the instructor's own two.ipynb could not be graded: its setup cell failed: ZeroDivisionError: ",
     ),
     "a setup that kills the kernel": (
         write_setup("import os; os._exit(1)"),
-        f"{IN_ONE}the kernel died or was killed while running",
+        f"{IN_ONE}its setup cell failed: the kernel died or was killed while running",
     ),
 }
 if not WHY_NO_SANDBOX:
     FAULTS["a setup that fails in the sandbox"] = (
         needs_a_file_outside,
-        f"{IN_ONE}its setup cell failed with FileNotFoundError: ",
+        f"{IN_ONE}its setup cell failed: FileNotFoundError: ",
     )
 
 
@@ -230,6 +230,8 @@ BREAK_SETUP = {
     "a package is gone": ("import sys\nsys.modules['decimal'] = None", "ModuleNotFoundError: import of decimal halted"),
     "a file is gone": ("import os\nos.remove('setup.txt')", "FileNotFoundError: [Errno 2]"),
     "a name is taken": ("open = None", "TypeError: 'NoneType' object is not callable"),
+    "the kernel dies": ("import os\nexec = lambda text: os._exit(1)", "the kernel died or was killed while running"),
+    "it takes too long": ("import time\nexec = lambda text: time.sleep(60)", "KeyboardInterrupt"),
 }
 
 
@@ -241,7 +243,7 @@ def test_a_failing_setup_cell_is_no_score(course: Path):
     assert set(again.split(", ")) == set(BREAK_SETUP)
     reasons = remarks(course)
     for student, (_, error) in BREAK_SETUP.items():
-        assert reasons[student].startswith(f"one: could not be graded: its setup cell failed with {error}")
+        assert reasons[student].startswith(f"one: could not be graded: its setup cell failed: {error}")
     assert {student: reasons[student] for student in ("ann", "wrong")} == {"ann": "", "wrong": ""}
     assert points(course) == {"ann": 4, "wrong": 2} | dict.fromkeys(BREAK_SETUP, 2)
     scores = {student: entry[0] for (student, notebook, _), entry in entries(course).items() if notebook == "one"}
@@ -249,11 +251,14 @@ def test_a_failing_setup_cell_is_no_score(course: Path):
     graded = {path.parts[-3] for path in course.glob(f"autograded/*/{COURSE}/one.ipynb")}
     assert graded == {"ann", "wrong"}
 
+    the_course, settings = read_course()
+    again = classroom.make_plan(the_course, settings, the_course.students(), Options())
+    assert {task.student for task in again.to_grade} == set(BREAK_SETUP) and again.to_enter == []
     hand_in(course, "a file is gone")
-    assert "5 submissions: 2 graded already, 3 to grade." in grade(course, code=1)
+    grade(course, "--student", "a file is gone")
     assert points(course)["a file is gone"] == 4
     hand_in(course, "a file is gone", before="open = None")
-    grade(course, code=1)
+    grade(course, "--student", "a file is gone", code=1)
     assert entries(course)["a file is gone", "one", "check"][0] == 2, "an earlier score was replaced"
 
 
@@ -316,6 +321,18 @@ def no_preload(course: Path, patch: pytest.MonkeyPatch) -> None:
     append_setting(course, "c.ClassGrading.preload = 'import no_such_package'")
 
 
+def no_kernel(course: Path, patch: pytest.MonkeyPatch) -> None:
+    install = kernel_launcher.install
+
+    def install_failing(folder: Path) -> dict[str, str]:
+        environment = install(folder)
+        (spec,) = folder.glob("jupyter/kernels/*/kernel.json")
+        spec.write_text(spec.read_text().replace(sys.executable, "/bin/false"))
+        return environment
+
+    patch.setattr(kernel_launcher, "install", install_failing)
+
+
 def no_nbgrader(course: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(worker.sys, "executable", "/bin/false")
 
@@ -323,6 +340,7 @@ def no_nbgrader(course: Path, patch: pytest.MonkeyPatch) -> None:
 OUR_FAILURES = {
     no_preload: ("the kernels' preload failed: ModuleNotFoundError: No module named 'no_such_package'", None),
     long_sockets: ("OSError: AF_UNIX path too long", False),
+    no_kernel: ("RuntimeError: Kernel died before replying to kernel_info", None),
     no_nbgrader: ("nbgrader's process exited with code 1", False),
 }
 if not WHY_NO_SANDBOX:
