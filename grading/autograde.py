@@ -7,6 +7,7 @@ this process dies, its worker knows at which notebook. A notebook that cannot be
 Remarks on the notebooks' cells go to FOLDER/remarks, one line each.
 """
 
+import gc
 import json
 import secrets
 import sys
@@ -124,6 +125,7 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     kernels = KernelServer(folder, inside=folder / "autograded" / STUDENT / assignment)
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
+        gc.collect()  # the last notebook's output would count as this one's
         outcome = grade_notebook(app, kernels, folder / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
         if (folder / KILLED).exists():
             outcome = f"killed: {(folder / KILLED).read_text(encoding='utf-8')}"
