@@ -72,6 +72,7 @@ def test_a_wrong_answer_is_reported_by_its_message_alone(copy_of_solutions: Path
     assert finished.returncode == 1
 
 
+@pytest.mark.slow
 def test_any_copy_of_the_solutions_passes_also_with_a_helper_in_another_cell(
     copy_of_solutions: Path, run_pytest: Callable
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_broken_notebook_or_cell_costs_its_own_checks_only(copy_of_solutions: 
     assert "02_residual_stream.ipynb, code cell" in finished.stdout and "fails: SyntaxError" in finished.stdout
 
 
+@pytest.mark.slow
 def test_a_scratch_cell_that_fails_is_listed_as_a_warning(copy_of_solutions: Path, run_pytest: Callable) -> None:
     notebook = copy_of_solutions / "activation_patching" / "01_ioi_metric.ipynb"
     edit(notebook, "per_prompt = [\\n", 'import no_such_package\\n",\n"per_prompt = [\\n')
