@@ -39,6 +39,7 @@ STUDENT = "submission"
 OUTCOMES = "outcomes"
 SOURCE = "source"
 """The folder in FOLDER with the instructor's files beside the notebooks, which nbgrader copies over the student's."""
+SETUP_FAILED = "its setup cell failed"
 NOT_A_NOTEBOOK = "the file is not a valid notebook"
 
 KERNEL_DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond")
@@ -66,11 +67,11 @@ class ExecuteSetupFirst(Execute):
             cell, resources = super().preprocess_cell(cell, resources, index)
         except (CellTimeoutError, DeadKernelError) as error:
             if is_setup:
-                raise GradingError(f"its setup cell failed: {REASONS[type(error)]}") from error
+                raise GradingError(f"{SETUP_FAILED}: {REASONS[type(error)]}") from error
             raise
         for output in cell.outputs if is_setup else ():
             if output.output_type == "error":
-                raise GradingError(f"its setup cell failed: {messages.describe(output.ename, output.evalue)}")
+                raise GradingError(f"{SETUP_FAILED}: {messages.describe(output.ename, output.evalue)}")
         return cell, resources
 
 

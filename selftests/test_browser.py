@@ -54,6 +54,7 @@ OTHER_ERRORS = {
 }
 """Where a cell of an exercise as handed out uses a function that is not written yet."""
 
+FORMULA_FONT = re.compile(r"^403 .*/static/notebook/\w+\.woff$")
 PROMPT = ".jp-NotebookPanel .jp-CodeCell .jp-InputPrompt"
 IDLE = ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']"
 PLOT = ".jp-OutputArea .js-plotly-plot"
@@ -233,7 +234,8 @@ def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     """The browser asked no other host, got what it asked for, and has no error in its console."""
     events = network_events(browser)
     assert_asks_nobody_else(events, lab_url.split("/lab")[0])
-    assert failed_requests(events) == []
+    # Jupyter Notebook refuses its fonts for formulas to a page that was opened by a token; others are used.
+    assert [request for request in failed_requests(events) if not FORMULA_FONT.search(request)] == []
     assert severe_messages(browser) == []
 
 
