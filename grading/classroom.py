@@ -188,7 +188,7 @@ def grade_right_answer(client: Client, task: Task) -> None:
     futures = [client.submit(preflight.run, task, answer, pure=False, **each) for each in where]
     for future in as_completed(futures):
         if future.status != "finished":
-            raise GradingError(f"Nobody was graded: {why_failed(future)}")
+            raise GradingError(f"No submission was graded: {why_failed(future)}")
 
 
 def why_failed(future: Future) -> str:

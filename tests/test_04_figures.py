@@ -21,10 +21,9 @@ from tests.checks.checking import (
 )
 from tests.checks.figures import HeatMap, equal, find, mean_attention_hint, nothing_shown, read_heat_maps
 from utils import load_ioi, make_ioi_metric, model_in_use, published_patching, sweeps
+from utils.circuit import Head
 from utils.references import TOLERANCE
 from utils.sweep_specs import PUBLISHED_SWEEPS, SWEEPS, SweepSpec
-
-Head = tuple[int, int]
 
 
 @exercise_check

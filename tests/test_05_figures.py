@@ -8,8 +8,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from tests.checks.checking import SHOWN, CheckFailed, NotImplementedYet, variable_check
 from tests.checks.figures import HeatMap, find, mean_attention_hint, read_heat_maps
 from utils import ModelError, load_ioi, model_in_use
+from utils.circuit import Head
 
-Head = tuple[int, int]
 Patterns = Float[Tensor, "layer batch head pos_q pos_k"]
 
 HEADS: tuple[Head, ...] = ((3, 0), (5, 5))

@@ -5,7 +5,6 @@ each class and the position they act at; the position they attend to and what id
 """
 
 import operator
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.errors import WorkbookError
+from utils.errors import WorkbookError, shown
 from utils.ioi import POSITIONS, IOIData, load_ioi, logits_to_ave_logit_diff
 from utils.published import published_results
 from utils.references import reference_sweep
@@ -229,17 +228,17 @@ def read_circuit(circuit: object, n_layers: int = 12, n_heads: int = 12) -> Circ
     Classes may be missing, and their heads may be any list, tuple or set. Raises `CircuitError` for an invalid circuit.
     """
     if not isinstance(circuit, Mapping):
-        raise CircuitError(f"A circuit is a dictionary from class to heads, not {_shown(circuit)}.")
+        raise CircuitError(f"A circuit is a dictionary from class to heads, not {shown(circuit)}.")
     for name in circuit:
         if not isinstance(name, str) or name not in HEAD_CLASSES:
-            raise CircuitError(f"There is no class {_shown(name)}: the classes are {', '.join(HEAD_CLASSES)}.")
+            raise CircuitError(f"There is no class {shown(name)}: the classes are {', '.join(HEAD_CLASSES)}.")
     return {name: _read_heads(circuit[name], name, n_layers, n_heads) for name in HEAD_CLASSES if name in circuit}
 
 
 def _read_heads(heads: object, name: str, n_layers: int, n_heads: int) -> list[Head]:
     if not isinstance(heads, list | tuple | set | frozenset) or any(isinstance(part, int) for part in heads):
         raise CircuitError(
-            f'"{name}" must be a list of (layer, head) pairs, not {_shown(heads)}: '
+            f'"{name}" must be a list of (layer, head) pairs, not {shown(heads)}: '
             f'write for example "{name}": [(1, 2), (3, 4)].'
         )
     return sorted({_read_head(head, name, n_layers, n_heads) for head in heads})
@@ -250,7 +249,7 @@ def _read_head(head: Any, name: str, n_layers: int, n_heads: int) -> Head:
         layer, index = map(operator.index, head) if isinstance(head, list | tuple) else head.tolist()
     except Exception:
         raise CircuitError(
-            f'{_shown(head)} under "{name}" is not a head: write layer and head as a pair of integers, as in (1, 2).'
+            f'{shown(head)} under "{name}" is not a head: write layer and head as a pair of integers, as in (1, 2).'
         ) from None
     if not (0 <= layer < n_layers and 0 <= index < n_heads):
         raise CircuitError(
@@ -258,10 +257,3 @@ def _read_head(head: Any, name: str, n_layers: int, n_heads: int) -> Head:
             f"and heads from 0 to {n_heads - 1}."
         )
     return layer, index
-
-
-def _shown(value: object) -> str:
-    try:
-        return " ".join(reprlib.repr(value).split())
-    except Exception:  # an object's __repr__ may fail
-        return f"an object of type {type(value).__name__}"

@@ -1,7 +1,6 @@
 """Predict, then look: where a student expects an effect, beside the result of a sweep."""
 
 import operator
-import reprlib
 from collections.abc import Mapping
 from types import EllipsisType
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from utils.errors import WorkbookError
+from utils.errors import WorkbookError, shown
 from utils.ioi import IOIData
 from utils.plots import imshow
 
@@ -57,16 +56,16 @@ def read_prediction(
     """Return True at the predicted places; `data` as in `compare_prediction`. Raises `PredictionError`."""
     example = '(9, "END")' if data else "(9, 9)"
     if not isinstance(prediction, list | tuple | set):
-        raise PredictionError(f"A prediction is a list of places, not {_shown(prediction)}: write [{example}] or so.")
+        raise PredictionError(f"A prediction is a list of places, not {shown(prediction)}: write [{example}] or so.")
     if len(prediction) == 2 and isinstance(next(iter(prediction)), int | range | EllipsisType):
         raise PredictionError(
-            f"A prediction is a list of places, not a single place: write [{_shown(tuple(prediction))}]."
+            f"A prediction is a list of places, not a single place: write [{shown(tuple(prediction))}]."
         )
     predicted = torch.zeros(n_layers, n_columns, dtype=torch.bool)
     for place in prediction:
         if not isinstance(place, list | tuple) or len(place) != 2:
             pair = f"(layer, position), such as {example}" if data else f"(layer, head), {example} for head 9.9"
-            raise PredictionError(f"{_shown(place)} is not a place: write a pair {pair}.")
+            raise PredictionError(f"{shown(place)} is not a place: write a pair {pair}.")
         layers = _read_indices(place[0], n_layers, "layer", {})
         columns = _read_indices(place[1], n_columns, "position" if data else "head", data.positions if data else {})
         predicted[torch.tensor(layers).long()[:, None], torch.tensor(columns).long()] = True
@@ -89,7 +88,7 @@ def _read_indices(part: Any, size: int, kind: str, names: Mapping[str, Tensor]) 
     except TypeError:
         usable = " or ".join(f'"{name}"' for name, found in numbers.items() if len(found) == 1)
         raise PredictionError(
-            f"{_shown(part)} is not a {kind}: write a number, {usable + ', ' if usable else ''}a range or list of "
+            f"{shown(part)} is not a {kind}: write a number, {usable + ', ' if usable else ''}a range or list of "
             "these, or ... for all."
         ) from None
     if not 0 <= index < size:
@@ -127,7 +126,3 @@ def _name(layer: int, column: int, data: IOIData | None) -> str:
         return f"head {layer}.{column}"
     names = (name for name, numbers in data.positions.items() if (numbers == column).all())
     return f"layer {layer}, {next(names, data.labels[column])}"
-
-
-def _shown(value: object) -> str:
-    return " ".join(reprlib.repr(value).split()).replace("Ellipsis", "...")

@@ -315,7 +315,7 @@ def test_a_class_is_finished_locally_after_its_scheduler_was_killed(course: Path
     with contextlib.suppress(psutil.NoSuchProcess):
         grader.resume()
     # It was killed while the instructor's own answer was graded.
-    assert printed.splitlines()[-1] == "Nobody was graded: the connection to the scheduler was lost"
+    assert printed.splitlines()[-1] == "No submission was graded: the connection to the scheduler was lost"
     assert process.returncode == 1 and "Traceback" not in printed
     grade(course)
     assert tiny.points(course) == POINTS

@@ -205,7 +205,7 @@ def test_a_course_without_the_instructors_notebooks_is_tried_with_an_empty_one(c
 def test_nobody_is_graded_where_the_right_answer_fails(course: Path, break_course: Callable[[Path], None]):
     break_course(course)
     last_line = grade(course, code=1).splitlines()[-1]
-    assert last_line.startswith("Nobody was graded: the instructor's own one.ipynb could not be graded: ")
+    assert last_line.startswith("No submission was graded: the instructor's own one.ipynb could not be graded: ")
     assert last_line.endswith("ModuleNotFoundError: No module named 'no_such_package'")
     with gradebook(course) as book:
         assert book.assignment_submissions(COURSE) == []

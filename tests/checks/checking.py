@@ -61,6 +61,23 @@ class NotImplementedYet(CheckFailed):
 
 
 def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Callable[[Callable], None]:
+    """Wrap a check of a function as `variable_check` does; anything that cannot be called is refused first."""
+    name = check.__name__.removeprefix("test_")
+
+    @functools.wraps(check)
+    def of_function(*position: object, **keyword: object) -> None:
+        # A notebook gives the function by position, pytest by keyword.
+        (function,) = (*position, *keyword.values())
+        if not callable(function):
+            raise CheckFailed(
+                f"{name} is a function", "a function", describe(function), f"keep the line `def {name}(...)`"
+            )
+        check(function)
+
+    return variable_check(of_function, which)
+
+
+def variable_check(check: Callable[..., None], which: str = "all") -> Callable[..., None]:
     """Wrap a check for notebooks, pytest and nbgrader; after a pass it prints that `which` checks passed.
 
     While it runs, stderr goes to stdout: nbgrader gives no points to a cell that wrote to stderr, and a progress bar
@@ -71,31 +88,10 @@ def exercise_check(check: Callable[[Callable], None], which: str = "all") -> Cal
 
     @functools.wraps(check)
     def run(*position: object, **keyword: object) -> None:
-        # A notebook gives the function by position, pytest by keyword.
-        (function,) = (*position, *keyword.values())
-        restore_originals()
-        with contextlib.redirect_stderr(sys.stdout):
-            if not callable(function):
-                raise CheckFailed(
-                    f"{name} is a function", "a function", describe(function), f"keep the line `def {name}(...)`"
-                )
-            check(function)
-        print(f"{name}: {which} checks passed.")
-
-    return run
-
-
-def variable_check(check: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a check of what a learner assigned to variables, as `exercise_check` wraps that of a function."""
-    name = check.__name__.removeprefix("test_")
-    check.__doc__ = f"{(check.__doc__ or '').rstrip()}\n\n{DOC}"
-
-    @functools.wraps(check)
-    def run(*position: object, **keyword: object) -> None:
         restore_originals()
         with contextlib.redirect_stderr(sys.stdout):
             check(*position, **keyword)
-        print(f"{name}: all checks passed.")
+        print(f"{name}: {which} checks passed.")
 
     return run
 
