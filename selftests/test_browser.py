@@ -225,11 +225,6 @@ def is_drawn(figure: WebElement, content: str | None) -> Callable[[webdriver.Chr
     return lambda browser: browser.execute_script(IS_DRAWN, figure, content)
 
 
-def slow_but(quick: str) -> list:
-    """All notebooks, as parameters of which one is part of `make test`."""
-    return [pytest.param(name, marks=[] if name == quick else pytest.mark.slow) for name in FIGURES]
-
-
 def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     """The browser asked no other host, got what it asked for, and has no error in its console."""
     events = network_events(browser)
@@ -239,7 +234,8 @@ def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     assert severe_messages(browser) == []
 
 
-@pytest.mark.parametrize("name", slow_but("05_circuit"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
 def test_solutions_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"solved/{name}.ipynb")
     run_all_cells(browser)
@@ -248,7 +244,9 @@ def test_solutions_in_jupyterlab(browser, lab_url, name):
     assert_nothing_failed(browser, lab_url)
 
 
-@pytest.mark.parametrize("name", slow_but("01_ioi_metric"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "01_ioi_metric" else pytest.mark.slow) for name in FIGURES]
+)
 def test_exercises_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"{name}.ipynb")
     run_all_cells(browser)

@@ -55,20 +55,11 @@ return Object.entries(figures).flatMap(([kind, picture]) =>
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_site(tmp_path_factory.mktemp("course"), NOTEBOOKS)
-
-
-@pytest.fixture(scope="module")
-def small_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site of one notebook, whose pages have figures of every kind."""
-    return make_site(tmp_path_factory.mktemp("small_course"), [NOTEBOOKS[0]])
-
-
-def make_site(folder: Path, names: list[str]) -> Path:
     """The folder that `make preview` writes, away from the repository, so that nobody's preview is replaced."""
+    folder = tmp_path_factory.mktemp("course")
     for version in VERSIONS:
         (folder / version / COURSE).mkdir(parents=True)
-        for name in names:
+        for name in NOTEBOOKS:
             shutil.copy(REPOSITORY / version / COURSE / f"{name}.ipynb", folder / version / COURSE)
     done = make(folder, "preview", seconds=600)
     assert done.returncode == 0, done.stderr
@@ -98,22 +89,9 @@ def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
     return [element.get_attribute("textContent") for element in browser.find_elements(By.CSS_SELECTOR, selector)]
 
 
-@pytest.mark.parametrize("page", ["index", f"solutions/{NOTEBOOKS[0]}", f"exercises/{NOTEBOOKS[0]}"])
-def test_page_of_a_small_site_is_whole_and_asks_nobody(browser, small_site, page):
-    assert_whole_and_asks_nobody(browser, small_site, page)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_whole_and_asks_nobody(browser, site, page):
-    assert_whole_and_asks_nobody(browser, site, page)
-    links = browser.execute_script("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
-    files = [Path(unquote(urlparse(link).path)) for link in links if link.startswith("file:")]
-    assert files
-    assert [file for file in files if not file.is_file()] == []
-
-
-def assert_whole_and_asks_nobody(browser, site, page):
     browser.get(address(site, page))
     wait_for_figures(browser, address(site, page))
     keep_whole_page(browser, f"preview_{page.replace('/', '_')}")
@@ -124,6 +102,10 @@ def assert_whole_and_asks_nobody(browser, site, page):
     assert_asks_nobody_else(events, "file://")
     assert [params["errorText"] for method, params in events if method == "Network.loadingFailed"] == []
     assert severe_messages(browser) == []
+    links = browser.execute_script("return [...document.querySelectorAll('a[href]')].map(link => link.href)")
+    files = [Path(unquote(urlparse(link).path)) for link in links if link.startswith("file:")]
+    assert files
+    assert [file for file in files if not file.is_file()] == []
 
 
 @pytest.mark.slow

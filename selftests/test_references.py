@@ -93,6 +93,7 @@ def test_reference_equals_transformer_lens(name, tiny_model, tiny_data):
     torch.testing.assert_close(utils.reference_sweep(name, tiny_model, tiny_data), expected)
 
 
+@pytest.mark.slow
 def test_reference_on_ioi_prompts_equals_transformer_lens():
     model = utils.model_in_use()
     data = load_ioi(model, PROMPTS[:2], ANSWERS[:2])

@@ -345,6 +345,7 @@ def test_everything_that_looks_like_a_notebook_is_graded_or_named(tmp_path: Path
     ]
 
 
+@pytest.mark.slow
 def test_notebooks_with_a_byte_order_mark_are_graded(course: Path):
     for name in ("one", "two"):
         notebook = hand_in(course, "ann", {name: RIGHT}) / f"{name}.ipynb"

@@ -229,6 +229,7 @@ def test_nothing_else_is_written(collected: Collected):
     assert {name.split("/")[0] for name in extracted} == students and all(name.count("/") <= 1 for name in extracted)
 
 
+@pytest.mark.slow
 def test_collected_submissions_are_graded_as_those_that_were_handed_in(collected: Collected, graded_class: GradedClass):
     students = (*ORDINARY, "clone", "windows")
     grade(collected.folder, *(option for student in students for option in ("--student", student)))

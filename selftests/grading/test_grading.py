@@ -110,9 +110,10 @@ def grade_one_cell(folder: Path, code: str, files: dict[str, str] | None = None)
     return score, "".join(output.get("text", "") for output in graded.cells[0].outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
-    [pytest.param("", marks=pytest.mark.slow), "import sys\nsys.path.insert(0, '.')\n"],
+    ["", "import sys\nsys.path.insert(0, '.')\n"],
     ids=["as_is", "with_its_own_path"],
 )
 def test_modules_beside_a_submission_are_not_imported(tmp_path: Path, before: str):

@@ -46,17 +46,14 @@ from selftests.grading.tiny_class import (
     start,
 )
 
-pytestmark = needs_sandbox
+pytestmark = [needs_sandbox, pytest.mark.slow]
 
 HONEST = {
     "ann": RIGHT,
     "bob": RIGHT | {"two": WRONG},
     "zoe": {"one": "raise ValueError", "two": "import time\ntime.sleep(3)\n" + RIGHT["two"]},
 }
-MARKS = {"sample": (), "endless": (), "others": pytest.mark.slow}
-all_classes = pytest.mark.parametrize(
-    "graded", [pytest.param(name, marks=MARKS[name]) for name in CLASSES], indirect=True
-)
+all_classes = pytest.mark.parametrize("graded", list(CLASSES), indirect=True)
 CHANGED_BY_GRADING = ("autograded", "feedback", ".grading", "gradebook.db")
 
 Snapshot = dict[str, str]
@@ -220,11 +217,7 @@ def processes_of(base: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("graded", "entry"),
-    [
-        pytest.param(name, entry, id=title(entry), marks=MARKS[name])
-        for name, entries in CLASSES.items()
-        for entry in entries
-    ],
+    [pytest.param(name, entry, id=title(entry)) for name, entries in CLASSES.items() for entry in entries],
     indirect=["graded"],
     scope="module",
 )

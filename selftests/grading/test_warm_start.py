@@ -15,6 +15,8 @@ from grading.demo import demo_class as demo
 from selftests.grading.tiny_class import RIGHT, SETTINGS, WHY_NO_SANDBOX, grade, hand_in, needs_sandbox, points, remarks
 from selftests.random_gpt2 import TINY_GPT2, save_gpt2
 
+pytestmark = pytest.mark.slow
+
 PRELOAD = 'c.ClassGrading.preload = "import time, decimal; decimal.imported_at = time.time()"\n'
 
 PRELOADED = f"""
@@ -90,7 +92,6 @@ def test_killing_the_kernel_server_costs_that_notebook_only(warm_course: Path):
     assert "one: the kernel died" in remarks(warm_course)["kills"]
 
 
-@pytest.mark.slow
 def test_nothing_of_a_notebook_is_left_for_the_next_without_a_sandbox(course: Path):
     (course / "nbgrader_config.py").write_text(SETTINGS + PRELOAD)
     hand_in(course, "ann", {"one": LEAVES_THINGS, "two": FINDS_NOTHING})
@@ -120,7 +121,6 @@ print(len(found), sum(end is None for end in found))
 """
 
 
-@pytest.mark.slow
 def test_kernels_compute_the_same_bits_as_the_precomputed_references(tmp_path, monkeypatch):
     """With other bits the checks would be correct, but slow: they would find nothing in the cache."""
     (tmp_path / "model").mkdir()
