@@ -1,4 +1,4 @@
-"""Some cells of a map by `transformer_lens.patching`, for whoever cannot wait for all of them."""
+"""Some cells of a map by `transformer_lens.patching`, where all of them would take too long."""
 
 import contextlib
 import io

@@ -20,7 +20,7 @@ LINK_TO_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\)")
 def run(notebook: NotebookNode, folder: Path) -> None:
     """Run a notebook's cells where it lies; its outputs go into it, heat maps as the data of plotly's figures.
 
-    Without progress bars, of which a page would show every state.
+    Leave out progress bars: a page would show each of their states.
     """
     client = NotebookClient(
         notebook,

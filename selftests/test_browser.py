@@ -92,7 +92,7 @@ return pictures.every((picture) => hasRoom(picture.getBoundingClientRect()) && h
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course folder away from the repository, so that nobody's work in it is run or changed.
+    """A course folder away from the repository, so that no work in it is run or changed.
 
     The server of `make lab` shows nothing outside the exercises' folder: the solutions lie in it, as `solved`.
     """

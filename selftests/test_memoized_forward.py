@@ -38,7 +38,7 @@ def case(request, gpt2_case, monkeypatch) -> SweepCase:
 
 @pytest.fixture
 def computed(case, monkeypatch) -> list[int]:
-    """The layers of which the MLP is computed, one after another."""
+    """The layers whose MLP is computed, in order."""
     layers = []
     for layer, block in enumerate(case.model.blocks):
 

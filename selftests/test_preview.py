@@ -55,7 +55,7 @@ return Object.entries(figures).flatMap(([kind, picture]) =>
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `make preview` writes, away from the repository, so that nobody's preview is replaced."""
+    """The folder that `make preview` writes, away from the repository, so that no preview is replaced."""
     folder = tmp_path_factory.mktemp("course")
     for version in VERSIONS:
         (folder / version / COURSE).mkdir(parents=True)

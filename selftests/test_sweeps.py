@@ -54,7 +54,7 @@ def test_a_sweep_equals_transformer_lens_on_any_prompts(tiny_gpt2, name, prompts
     expected = slow(name, case)
     assert_close(fast(name, case), expected)
     unpatched = case.patching_metric(tiny_gpt2(case.corrupted_tokens))
-    # Where there is only one token to look at, queries, keys and patterns change nothing.
+    # Where there is only one token to attend to, queries, keys and patterns change nothing.
     working = ((expected - unpatched).abs() > 1e-3).flatten(1).any(dim=1)
     assert working.all() or (working.any() and case.corrupted_tokens.shape[1] == 1)
 

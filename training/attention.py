@@ -22,7 +22,7 @@ END_SHARES = {
     "backup name mover": dict(io=0.4, s1=0.06),
     "negative": dict(io=0.6, s1=0.06, s2=0.06),
 }
-# Too weakly held, negative heads look at S1 and copy S instead of looking at IO and suppressing it.
+# Too weakly held, negative heads attend to S1 and copy S instead of attending to IO and suppressing it.
 END_WEIGHTS = {"negative": 5.0, "name mover": 3.0}
 WORD_WEIGHT = 0.15  # repeated words that are not names matter less
 
@@ -45,7 +45,7 @@ def _log(pattern: Tensor) -> Tensor:
 
 
 def _previous_loss(pattern: Float[Tensor, "batch query key"], batch: Batch, share: float) -> Float[Tensor, ""]:
-    """Look at the token before, at every position."""
+    """Attend to the token before, at every position."""
     previous = pattern.diagonal(offset=-1, dim1=1, dim2=2)
     wanted = share * _log(previous) + (1 - share) * _log(pattern[:, 1:, 0])
     return -wanted[batch.is_real[:, 1:]].mean()
@@ -58,14 +58,14 @@ def _lookback_loss(
     share: float,
     weights: Float[Tensor, "batch pos"],
 ) -> Float[Tensor, ""]:
-    """Look at the targets where there are any, at BOS elsewhere; names count more than other words."""
+    """Attend to the targets where there are any, at BOS elsewhere; names count more than other words."""
     on_targets = share * _log((pattern * targets).sum(-1)) + (1 - share) * _log(pattern[:, :, 0])
     wanted = torch.where(earlier_copies(batch).any(-1), on_targets, 0.5 * _log(pattern[:, :, 0]))
     return -2 * (wanted * weights).sum() / weights.sum()
 
 
 def _end_loss(pattern: Float[Tensor, "batch query key"], batch: Batch, shares: dict[str, float]) -> Float[Tensor, ""]:
-    """Look at the given places from END."""
+    """Attend to the given places from END."""
     at_end = pattern[batch.rows, batch.end]
     places = dict(s2=batch.s2, after_s2=batch.s2 + 1, io=batch.io, s1=batch.s1)
     wanted = (1 - sum(shares.values())) * _log(at_end[:, 0])

@@ -1,4 +1,4 @@
-"""Compare a model with published patching results: `make verify-gpt2`, for whoever has gpt2-small's weights.
+"""Compare a model with published patching results: `make verify-gpt2`, for those who have gpt2-small's weights.
 
 Every sweep of the published file is run again with `transformer_lens.patching`, on the file's own prompts. The table
 shows the largest difference of each; the exit code is 1 if one is too large.
