@@ -38,7 +38,7 @@ SEEN = {
     r"utils\.imshow\(": HEAT_MAP,
     r"utils\.attention_view\(": ATTENTION,
     r"utils\.\w+_diagram\(": "svg",
-    r"utils\.published_beside\(": "svg",
+    r"utils\.published_beside\(": "details table",
 }
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
 

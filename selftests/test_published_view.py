@@ -10,9 +10,9 @@ import torch
 
 import utils.published_view
 from utils import WorkbookError, published_beside, published_patching
+from utils.ioi import position_labels
+from utils.published import published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(params=[name for name in PUBLISHED_SWEEPS if name != "head_by_pos_every"])
@@ -34,14 +34,12 @@ def html_of(name: str) -> str:
     return published_beside(published_patching(name), name)._repr_html_()
 
 
-def svg_of(name: str) -> ElementTree.Element:
-    return ElementTree.fromstring(re.search("<svg.*</svg>", html_of(name), re.DOTALL)[0])
+def tables_of(name: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(table) for table in re.findall("<table.*?</table>", html_of(name))]
 
 
-def squares(name: str) -> list[tuple[ElementTree.Element, str]]:
-    """The squares of the maps, in order, with their tooltips, without those of the scale."""
-    found = [(square, square.find(f"{SVG}title").text) for square in svg_of(name).iter(f"{SVG}rect")]
-    return [(square, hover) for square, hover in found if ":" in hover]
+def cells(name: str) -> list[ElementTree.Element]:
+    return [cell for table in tables_of(name) for cell in table.iter("td")]
 
 
 def test_it_is_folded_and_well_formed(on_ioi_mini, name):
@@ -67,52 +65,44 @@ def test_it_names_its_source_and_needs_no_network(on_ioi_mini, name):
     assert not re.search(r"(src|href)=|url\(|<script|<style", html)
 
 
-def test_every_value_has_a_square(on_ioi_mini, name):
-    shown = [float(hover.split(": ")[1]) for _, hover in squares(name)]
-    torch.testing.assert_close(torch.tensor(shown), published_patching(name).flatten(), atol=6e-4, rtol=0)
+def test_every_value_has_a_cell(on_ioi_mini, name):
+    shown = torch.tensor([float(cell.text) for cell in cells(name)])
+    torch.testing.assert_close(shown, published_patching(name).flatten(), atol=6e-4, rtol=0)
 
 
-def test_the_tooltip_of_a_square_names_its_place(on_ioi_mini):
-    heads = [hover for _, hover in squares("head_out_all_pos")]
-    assert heads[9 * 12 + 9].startswith("9.9: 0.26")
-    tokens = [hover for _, hover in squares("resid_pre")]
-    assert tokens[3 * 15 + 10].startswith("layer 3, John 10: 1.0")
+def test_the_tooltip_of_a_cell_names_its_place_and_value(on_ioi_mini):
+    assert cells("head_out_all_pos")[9 * 12 + 9].get("title").startswith("9.9: 0.26")
+    assert cells("resid_pre")[3 * 15 + 10].get("title").startswith("layer 3, John 10: 1.0")
 
 
-def test_squares_have_the_colours_of_the_heat_maps(on_ioi_mini, name):
+def test_cells_have_the_colours_of_the_heat_maps(on_ioi_mini, name):
     values = published_patching(name)
     shares = (values / values.abs().max()).flatten().tolist()
     expected = plotly.colors.sample_colorscale("RdBu", [(share + 1) / 2 for share in shares])
-    assert [square.get("fill") for square, _ in squares(name)] == expected
+    assert [cell.get("style").split("background-color: ")[1] for cell in cells(name)] == expected
 
 
-def test_squares_of_a_map_lie_on_a_grid_and_do_not_overlap(on_ioi_mini, name):
-    places = [(float(square.get("x")), float(square.get("y"))) for square, _ in squares(name)]
-    assert len(set(places)) == len(places)
-    first_map = published_patching(name).reshape(-1, *published_patching(name).shape[-2:])[0]
-    rows, columns = first_map.shape
-    assert len({y for _, y in places[: rows * columns]}) == rows
-    assert len({x for x, _ in places[: rows * columns]}) == columns
+def test_rows_and_columns_are_those_of_the_map_and_have_their_labels(on_ioi_mini, name):
+    maps = published_patching(name)
+    by_position = PUBLISHED_SWEEPS[name].by_position
+    columns = position_labels(published_results()["str_tokens_prompt_0"]) if by_position else list(map(str, range(12)))
+    for table in tables_of(name):
+        *layers, labels = table.iter("tr")
+        assert [row.find("th").text for row in layers] == list(map(str, range(12)))
+        assert {len(row.findall("td")) for row in layers} == {maps.shape[-1]}
+        assert [label.text for label in labels][1:] == columns
 
 
-def test_squares_stay_inside_the_view_box(on_ioi_mini, name):
-    svg = svg_of(name)
-    _, _, width, height = map(float, svg.get("viewBox").split())
-    for square in svg.iter(f"{SVG}rect"):
-        x, y, size = (float(square.get(key)) for key in ("x", "y", "width"))
-        assert x >= 0 and y >= 0 and x + size <= width and y + size <= height
+def test_each_map_has_the_name_of_its_component_and_axes(on_ioi_mini, name):
+    spec = PUBLISHED_SWEEPS[name]
+    captions = ["".join(table.find("caption").itertext()) for table in tables_of(name)]
+    axes = spec.axes.removeprefix("component ")
+    assert captions == [f"{component} [{axes}]" for component in spec.components]
 
 
-def test_each_map_has_the_name_of_its_component(on_ioi_mini, name):
-    texts = [text.text for text in svg_of(name).iter(f"{SVG}text")]
-    assert [text for text in texts if text in PUBLISHED_SWEEPS[name].components] == list(
-        PUBLISHED_SWEEPS[name].components
-    )
-
-
-def test_the_description_names_the_strongest_effects(on_ioi_mini):
-    assert "z: 10.7 -0.48, 5.5 0.34, 8.6 0.32" in svg_of("head_out_all_pos").get("aria-label")
-    assert "mlp_out: layer 0 position 10 0.85" in svg_of("block_every").get("aria-label")
+def test_the_scale_reaches_from_minus_to_plus_the_largest_value(on_ioi_mini, name):
+    largest = published_patching(name).abs().max()
+    assert re.search(rf"<p>-{largest:.2f} <span.*></span> {largest:.2f}</p>", html_of(name))
 
 
 def test_on_gpt2_small_the_two_are_compared(on_gpt2_small, capsys):

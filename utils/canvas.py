@@ -1,4 +1,4 @@
-"""A small SVG canvas for pictures made by code, such as diagrams and small heat maps.
+"""A small SVG canvas for pictures made by code.
 
 A picture is inline SVG. Its text and lines have the colour of the text around it, and its shapes have mid-tone colours,
 so that it reads on white and on dark pages. Blue and red are those of the heat maps.
@@ -62,11 +62,6 @@ class Canvas:
         style = {"text_anchor": anchor, "font_size": size, "font_weight": "bold" if bold else None, "fill": TEXT}
         self._add("text", x=x, y=y + size * 0.35, **style).text = text
 
-    def write_aslant(self, x: float, y: float, text: str, size: float = 13) -> None:
-        """Write a line of text that rises from the left and ends at (x, y)."""
-        turn = f"rotate(-45 {x:g} {y:g})"
-        self._add("text", x=x, y=y, text_anchor="end", font_size=size, fill=TEXT, transform=turn).text = text
-
     def line(
         self, x1: float, y1: float, x2: float, y2: float, colour: str = TEXT, width: float = 1.5, opacity: float = 1
     ) -> None:
@@ -100,11 +95,6 @@ class Canvas:
     def circle(self, x: float, y: float, radius: float, colour: str, **style: Any) -> None:
         """Draw a circle around (x, y); `style` is `dash` and `fill_opacity`."""
         self._shape("circle", colour, **style, cx=x, cy=y, r=radius, stroke_width=2.5)
-
-    def square(self, x: float, y: float, size: float, colour: str, hover: str) -> None:
-        """Draw a plain square around the middle (x, y), with a tooltip."""
-        square = self._add("rect", x=x - size / 2, y=y - size / 2, width=size, height=size, fill=colour)
-        ElementTree.SubElement(square, "title").text = hover
 
     def diagram(self) -> Diagram:
         """Return the finished picture."""

@@ -1,9 +1,9 @@
 """The published maps of gpt2-small, folded, for a notebook to show beside the learner's own.
 
-The pictures are SVG: plotly draws nothing while its figure is folded away.
+They are HTML tables, whose numbers screen readers find: plotly draws nothing while its figure is folded away. Their
+style is inline, because a page's own rules for tables reach them too.
 """
 
-from collections.abc import Sequence
 from html import escape
 
 import plotly.colors
@@ -12,18 +12,18 @@ from IPython.display import HTML
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.canvas import Canvas, Diagram
 from utils.errors import WorkbookError
 from utils.ioi import position_labels
 from utils.models import model_name
-from utils.plots import COLOURS, FACETS_IN_A_ROW, topk_of_Nd_tensor
+from utils.plots import COLOURS
 from utils.published import published_patching, published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
 
-# In pixels.
-CELL, CELL_OF_A_FACET = 20, 15
-LEFT, ABOVE, BELOW, BELOW_TOKENS, GAP = 46, 24, 40, 84, 16
-SCALE = 16
+TABLE = "width: auto; margin: 0; border-collapse: separate; border-spacing: 1px; color: inherit; font: 10px sans-serif"
+LABEL = "padding: 0 2px; border: none; text-align: center; font-weight: normal"
+UPRIGHT = f"{LABEL}; padding: 2px 0; text-align: right; writing-mode: vertical-rl; transform: rotate(180deg)"
+CELL = "min-width: 16px; height: 16px; padding: 0; border: none; font-size: 0"
+"""A cell's tooltip shows its number."""
 
 
 def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
@@ -42,76 +42,42 @@ def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
             print(f"Largest difference from the published map: {(own - published).abs().max().item():.4f}")
         else:
             print(f"This map has the shape {tuple(own.shape)}, the published one {tuple(published.shape)}.")
-    picture = _draw(published, name)
     source = published_results()["sources"]["activation_patching"].split(" (")[0]
     return HTML(
         "<details><summary>What gpt2-small shows (published)</summary>"
-        f"{picture._repr_html_()}<p>Source: {escape(source)}.</p></details>"
+        f"{_tables(published, name)}<p>Source: {escape(source)}.</p></details>"
     )
 
 
-def _draw(published: Float[Tensor, "..."], name: str) -> Diagram:
-    """Draw a published result in the colours of `heat_map`; each square's tooltip tells its place and value."""
+def _tables(published: Float[Tensor, "..."], name: str) -> str:
+    """Return a table for each component, in the colours of `heat_map`, and the scale of all."""
     components = PUBLISHED_SWEEPS[name].components
     maps = published.reshape(len(components), *published.shape[-2:])
-    by_position = PUBLISHED_SWEEPS[name].by_position
-    labels = position_labels(published_results()["str_tokens_prompt_0"]) if by_position else None
-
-    cell = CELL if len(maps) == 1 else CELL_OF_A_FACET
-    below = BELOW_TOKENS if by_position else BELOW
-    in_a_row = min(len(maps), FACETS_IN_A_ROW)
-    width, height = cell * maps.shape[-1] + LEFT + GAP, cell * maps.shape[-2] + ABOVE + below
-    canvas = Canvas(
-        in_a_row * width + 60,
-        -(-len(maps) // in_a_row) * height,
-        f"Patching {', '.join(components)} (gpt2-small, published)",
-        _in_words(maps, components, by_position),
-    )
+    labels = position_labels(published_results()["str_tokens_prompt_0"]) if PUBLISHED_SWEEPS[name].by_position else []
     zmax = maps.abs().max().item()
-    for number, (values, component) in enumerate(zip(maps, components, strict=True)):
-        left, top = number % in_a_row * width + LEFT, number // in_a_row * height + ABOVE
-        _draw_map(canvas, values, left, top, cell, labels, zmax)
-        canvas.write(left, top - 12, component, "start", bold=True)
-    for number, share in enumerate((1, 0.5, 0, -0.5, -1)):
-        y = ABOVE + SCALE * (number + 0.5)
-        canvas.square(in_a_row * width, y, SCALE, _colour(share), f"{share * zmax:.2f}")
-        canvas.write(in_a_row * width + SCALE, y, f"{share * zmax:.2f}", "start", size=10)
-    return canvas.diagram()
+    tables = "".join(_table(*pair, labels, zmax) for pair in zip(components, maps, strict=True))
+    scale = ", ".join(colour for _, colour in plotly.colors.get_colorscale(COLOURS))
+    bar = f"display: inline-block; width: 160px; height: 12px; background: linear-gradient(to right, {scale})"
+    return (
+        f'<div style="display: flex; flex-wrap: wrap; gap: 16px">{tables}</div>'
+        f'<p>{-zmax:.2f} <span style="{bar}"></span> {zmax:.2f}</p>'
+    )
 
 
-def _draw_map(
-    canvas: Canvas, values: Tensor, left: float, top: float, cell: int, labels: Sequence[str] | None, zmax: float
-) -> None:
-    """Draw a map [layer pos], whose positions have `labels`, or a map [layer head]."""
-    n_layers, n_columns = values.shape
-    bottom, middle = top + cell * n_layers, left + cell * n_columns / 2
-    canvas.write(left - 30, top - 10, "layer", size=10)
+def _table(component: str, values: Float[Tensor, "layer column"], labels: list[str], zmax: float) -> str:
+    """Return one map, whose columns are the positions with these labels or else heads, as a table."""
+    place = "layer {}, {}" if labels else "{}.{}"
+    columns = labels or [str(head) for head in range(values.shape[1])]
+    rows = []
     for layer, row in enumerate(values.tolist()):
-        y = top + cell * (layer + 0.5)
-        canvas.write(left - 4, y, str(layer), "end", size=10)
-        for column, value in enumerate(row):
-            place = f"layer {layer}, {labels[column]}" if labels else f"{layer}.{column}"
-            x = left + cell * (column + 0.5)
-            canvas.square(x, y, cell - 1, _colour(value / zmax), f"{place}: {value:.3f}")
-    for column in range(n_columns):
-        x = left + cell * (column + 0.5)
-        if labels:
-            canvas.write_aslant(x + 3, bottom + 10, labels[column], size=10)
-        else:
-            canvas.write(x, bottom + 9, str(column), size=10)
-    canvas.write(middle, bottom + (64 if labels else 25), "position" if labels else "head", size=10)
-
-
-def _colour(share: float) -> str:
-    """The heat maps' colour of a value, from its share of the largest absolute value."""
-    return plotly.colors.sample_colorscale(COLOURS, [(share + 1) / 2])[0]
-
-
-def _in_words(maps: Float[Tensor, "map layer column"], components: Sequence[str], by_position: bool) -> str:
-    """Name the 5 largest entries of each map, for screen readers."""
-    form = "layer {} position {}" if by_position else "{}.{}"
-    words = []
-    for component, values in zip(components, maps, strict=True):
-        places = topk_of_Nd_tensor(values.abs(), 5)
-        words.append(f"{component}: " + ", ".join(f"{form.format(*place)} {values[place]:.2f}" for place in places))
-    return f"The strongest effects. {'; '.join(words)}."
+        colours = plotly.colors.sample_colorscale(COLOURS, [(value / zmax + 1) / 2 for value in row])
+        cells = "".join(
+            f'<td title="{escape(place.format(layer, column))}: {value:.3f}" '
+            f'style="{CELL}; background-color: {colour}">{value:.3f}</td>'
+            for column, value, colour in zip(columns, row, colours, strict=True)
+        )
+        rows.append(f'<tr style="background: none"><th style="{LABEL}">{layer}</th>{cells}</tr>')
+    names = "".join(f'<th style="{UPRIGHT if labels else LABEL}">{escape(column)}</th>' for column in columns)
+    rows.append(f'<tr style="background: none"><th></th>{names}</tr>')
+    caption = f"<b>{component}</b> [layer {'pos' if labels else 'head'}]"
+    return f'<table style="{TABLE}"><caption>{caption}</caption>{"".join(rows)}</table>'
