@@ -10,6 +10,7 @@ import torch
 import tests
 from tests import test_05_circuit
 from tests.checks.checking import CheckFailed, NotImplementedYet
+from tests.checks.circuit import CRITERIA, effects, main_heads
 from tests.test_05_circuit import BONUS, GRADED
 from utils import evidence_table, load_ioi, load_model, published_circuit
 from utils.circuit import (
@@ -229,9 +230,9 @@ def test_an_object_that_raises_when_read_fails_the_check(circuit, measured_evide
 def test_main_heads_of_ioi_mini(name, evidence):
     """With a margin, so that training ioi-mini again moves no head across a threshold."""
     head_class = HEAD_CLASSES[name]
-    effect, main = evidence.effect(head_class), MAIN_HEADS[name]
-    assert evidence.main_heads(head_class) == set(main)
-    assert min(effect[head].item() for head in main) > 1.1 * head_class.main_effect
+    effect, main = effects(head_class, evidence), MAIN_HEADS[name]
+    assert main_heads(head_class, evidence) == set(main)
+    assert min(effect[head].item() for head in main) > 1.1 * CRITERIA[name].main_effect
 
 
 def test_on_another_model_its_own_evidence_decides(evidence, monkeypatch):

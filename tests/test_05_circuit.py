@@ -4,6 +4,7 @@ import contextlib
 import sys
 
 from tests.checks.checking import SHOWN, CheckFailed, NotImplementedYet
+from tests.checks.circuit import CRITERIA, main_heads, objection
 from utils import load_ioi, model_in_use, model_name
 from utils.circuit import (
     HEAD_CLASSES,
@@ -12,7 +13,6 @@ from utils.circuit import (
     Head,
     HeadClass,
     measure_evidence,
-    objection,
     read_circuit,
 )
 
@@ -34,7 +34,7 @@ def test_my_circuit(my_circuit: dict[str, list[Head]], head_class: str | None = 
 
     A class passes when the evidence supports every head listed in it, and none of its main heads is missing. A head
     must attend to the position that its class attends to, and have an effect in the experiment that identifies the
-    class; one with a strong effect is a main head (see `utils.circuit.HeadClass`). Other heads that fit may be listed
+    class; one with a strong effect is a main head (see `tests.checks.circuit`). Other heads that fit may be listed
     or left out, and a head may be in several classes. On gpt2-small the published classes count too: a published head
     is never wrong, and a head that is not published is never missing. Backup name movers are not checked: only an
     ablation shows them.
@@ -81,7 +81,7 @@ def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) 
     wrong = [
         text for head in heads if head not in (published or []) and (text := objection(head, head_class, evidence))
     ]
-    main = evidence.main_heads(head_class)
+    main = main_heads(head_class, evidence)
     missing = len(main.difference(heads) if published is None else main.intersection(published).difference(heads))
     parts = wrong[:SHOWN]
     if len(wrong) > SHOWN:
@@ -94,7 +94,7 @@ def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) 
 def _failure(failures: dict[str, str]) -> CheckFailed:
     name = next(iter(failures))
     head_class = HEAD_CLASSES[name]
-    hint = HINTS[head_class.shown_by].format(acts_at=head_class.acts_at, attends_to=head_class.attends_to)
+    hint = HINTS[CRITERIA[name].shown_by].format(acts_at=head_class.acts_at, attends_to=head_class.attends_to)
     return CheckFailed(
         f"my_circuit lists the heads of these classes: {', '.join(failures)}",
         "heads that the evidence on this model supports, with none of the important ones missing",

@@ -1,7 +1,7 @@
 """The circuit as data: classes of heads, and the evidence on a model that a head belongs to one of them.
 
 The classes are those of Wang et al. 2022 (arXiv 2211.00593). `published/gpt2_small_ioi.json` has the paper's heads of
-each class and the position they act at; the position they attend to and what identifies them are defined here.
+each class and the position they act at; the position they attend to is defined here.
 """
 
 import operator
@@ -24,10 +24,6 @@ from utils.sweep_specs import HEAD_COMPONENTS
 Head = tuple[int, int]
 Circuit = dict[str, list[Head]]
 
-COMPONENT_NAMES = {"q": "queries", "v": "values"}
-MIN_ATTENTION = 0.25
-"""A head attends to a position if at least this share of its attention goes there, three times a uniform share."""
-
 
 class CircuitError(WorkbookError):
     """A circuit is not a dictionary from classes to (layer, head) pairs; the message says what to change."""
@@ -35,21 +31,11 @@ class CircuitError(WorkbookError):
 
 @dataclass(frozen=True)
 class HeadClass:
-    """A class of heads, and what identifies its heads.
-
-    `shown_by` is `"q"` or `"v"` (the effect of patching queries or values), `"direct"` (the share of the logit
-    difference that a head adds directly), `"-direct"` (the same, against the answer) or `"attention"`. By that measure
-    a head of the class has at least `min_effect`: where that is below zero, a head that only attends as the class does
-    is optional. A head with `main_effect` or more belongs to every right description of the class; with infinity, no
-    head is required.
-    """
+    """A class of heads: where they attend to, and what they write for which other class."""
 
     name: str
     attends_to: str
     moves: str
-    shown_by: str
-    min_effect: float
-    main_effect: float
     feeds: str = ""
     """The class that reads what this one writes, at the same position and in a later layer."""
     read_as: str = ""
@@ -69,15 +55,13 @@ class HeadClass:
 HEAD_CLASSES: dict[str, HeadClass] = {
     head_class.name: head_class
     for head_class in (
-        HeadClass("duplicate token", "S1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
-        HeadClass(
-            "previous token", "S1", "the token before this one", "attention", MIN_ATTENTION, 0.8, "induction", "keys"
-        ),
-        HeadClass("induction", "S1+1", "this name has come before", "q", -0.05, 0.08, "s-inhibition", "values"),
-        HeadClass("s-inhibition", "S2", "which name is repeated", "v", 0.03, 0.08, "name mover", "queries"),
-        HeadClass("name mover", "IO", "the name, into the answer", "direct", 0.05, 0.15),
-        HeadClass("backup name mover", "IO", "the same, for a missing name mover", "direct", 0.0, float("inf")),
-        HeadClass("negative name mover", "IO", "the name, against the answer", "-direct", 0.05, 0.15),
+        HeadClass("duplicate token", "S1", "this name has come before", "s-inhibition", "values"),
+        HeadClass("previous token", "S1", "the token before this one", "induction", "keys"),
+        HeadClass("induction", "S1+1", "this name has come before", "s-inhibition", "values"),
+        HeadClass("s-inhibition", "S2", "which name is repeated", "name mover", "queries"),
+        HeadClass("name mover", "IO", "the name, into the answer"),
+        HeadClass("backup name mover", "IO", "the same, for a missing name mover"),
+        HeadClass("negative name mover", "IO", "the name, against the answer"),
     )
 }
 
@@ -99,30 +83,6 @@ class Evidence:
     """Attention in the clean run from one named position to another, such as `("END", "IO")`, mean over the prompts."""
     logit_diff: float
     """The mean logit difference of the clean run."""
-
-    def attention_from(self, head: Head, position: str) -> dict[str, float]:
-        """Return a head's attention from a position to each of the five positions, the largest first."""
-        values = {target: self.attention[position, target][head].item() for target in POSITIONS}
-        return dict(sorted(values.items(), key=lambda item: -item[1]))
-
-    def attends_as(self, head: Head, head_class: HeadClass) -> bool:
-        """Whether a head attends to the class's position, and to no other of the five more."""
-        target, value = next(iter(self.attention_from(head, head_class.acts_at).items()))
-        return target == head_class.attends_to and value >= MIN_ATTENTION
-
-    def effect(self, head_class: HeadClass) -> Float[Tensor, "layer head"]:
-        """Return each head's effect by the measure that identifies the class (its `shown_by`)."""
-        if head_class.shown_by == "attention":
-            return self.attention[head_class.acts_at, head_class.attends_to]
-        if head_class.shown_by in HEAD_COMPONENTS:
-            return self.patching[HEAD_COMPONENTS.index(head_class.shown_by)]
-        sign = -1 if head_class.shown_by.startswith("-") else 1
-        return sign * self.attribution / self.logit_diff
-
-    def main_heads(self, head_class: HeadClass) -> set[Head]:
-        """Return the heads that every right description of the class includes, on this model."""
-        strong = (self.effect(head_class) >= head_class.main_effect).nonzero().tolist()
-        return {(layer, head) for layer, head in strong if self.attends_as((layer, head), head_class)}
 
 
 def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> Evidence:
@@ -171,30 +131,6 @@ def mean_attention(
     return torch.stack([cache["pattern", layer][prompts, :, start, end].mean(0) for layer in range(n_layers)]).cpu()
 
 
-def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
-    """Return the evidence against a head's membership in a class as a sentence; empty where there is none."""
-    listed = f"{head_name(head)} is listed as {_a(head_class.name)}, but"
-    attention = evidence.attention_from(head, head_class.acts_at)
-    wanted = f"{head_class.attends_to} ({attention[head_class.attends_to]:.2f})"
-    if not evidence.attends_as(head, head_class):
-        most, value = next(iter(attention.items()))
-        if value < MIN_ATTENTION:
-            return f"{listed} at {head_class.acts_at} it hardly attends to {wanted}"
-        return f"{listed} at {head_class.acts_at} it attends to {most} ({value:.2f}), not to {wanted}"
-    effect = evidence.effect(head_class)[head].item()
-    if effect < head_class.min_effect:
-        if "direct" in head_class.shown_by:
-            shown = f"it adds {evidence.attribution[head].item():.2f} directly to the logit difference"
-        else:
-            shown = f"patching its {COMPONENT_NAMES[head_class.shown_by]} moves the metric by {effect:.2f}"
-        return f"{listed} {shown}, though it attends to {wanted}"
-    if head_class.feeds and head_class.acts_at != "END":  # at END, negative and backup name movers read too
-        readers = evidence.main_heads(HEAD_CLASSES[head_class.feeds])
-        if all(layer <= head[0] for layer, _ in readers):
-            return f"{listed} no important {head_class.feeds} head comes after layer {head[0]} to read what it writes"
-    return ""
-
-
 def evidence_table(evidence: Evidence, circuit: Mapping[str, object]) -> str:
     """Return the evidence for each head of a circuit as a table in plain text, for `print`.
 
@@ -216,10 +152,6 @@ def evidence_table(evidence: Evidence, circuit: Mapping[str, object]) -> str:
 def head_name(head: Head) -> str:
     """Return a head's name as it is usually written, such as `"9.9"`."""
     return f"{head[0]}.{head[1]}"
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' or noun.startswith('s-') else 'a'} {noun} head".replace("mover head", "mover")
 
 
 def read_circuit(circuit: object, n_layers: int = 12, n_heads: int = 12) -> Circuit:
