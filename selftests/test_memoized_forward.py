@@ -9,8 +9,7 @@ from torch.testing import assert_close
 
 from selftests.random_gpt2 import make_case, slow
 from tests.checks.cases import SweepCase, tiny_cases
-from utils.memoized_forward.blocks import memoized_forward
-from utils.memoized_forward.suffix_cache import SuffixCache
+from utils.memoized_forward import SuffixCache, memoized_forward
 
 SWEEPS = [
     "get_act_patch_resid_pre",

@@ -22,8 +22,7 @@ from utils import (
     published_patching,
     references,
 )
-from utils.memoized_forward import suffix_cache
-from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward import memoized_forward
 from utils.sweep_specs import SWEEPS as ALL_SWEEPS
 
 SWEEPS = [
@@ -211,7 +210,7 @@ def test_a_cache_folder_that_takes_no_file_is_done_without(tiny_model, tiny_data
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(references, "save_file", disk_is_full)
-    monkeypatch.setattr(suffix_cache, "save_file", disk_is_full)
+    monkeypatch.setattr("utils.memoized_forward.save_file", disk_is_full)
     expected = direct(RESID_PRE, tiny_model, tiny_data)
     torch.testing.assert_close(utils.reference_sweep(RESID_PRE, tiny_model, tiny_data), expected)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from utils.memoized_forward import suffix_cache
-from utils.memoized_forward.suffix_cache import SuffixCache, take_snapshot
+from utils import memoized_forward
+from utils.memoized_forward import SuffixCache, take_snapshot
 
 RESIDUAL = torch.arange(6.0).reshape(1, 2, 3)
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -86,7 +86,7 @@ def test_missing_and_corrupt_files_are_left_out(tmp_path):
         cache.add(key, RESIDUAL)
         cache.write(file)
     damaged.write_bytes(damaged.read_bytes()[:-4])
-    suffix_cache.save_file({"result": RESIDUAL}, other)
+    memoized_forward.save_file({"result": RESIDUAL}, other)
     cache_read = SuffixCache([damaged, good, tmp_path / "missing", other, better])
     assert len(cache_read) == 2
     assert torch.equal(cache_read.find(KEY), RESIDUAL)
@@ -99,7 +99,7 @@ def test_an_empty_cache_can_be_written_and_read(tmp_path):
 
 
 def test_max_bytes_bounds_the_cache(monkeypatch):
-    monkeypatch.setattr(suffix_cache, "MAX_BYTES", 2 * RESIDUAL.nbytes)
+    monkeypatch.setattr(memoized_forward, "MAX_BYTES", 2 * RESIDUAL.nbytes)
     cache = SuffixCache()
     for key in (KEY, KEY, OTHER_KEY, b"x" * 32):
         cache.add(key, RESIDUAL)

@@ -22,8 +22,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError
 from utils.ioi import IOIData, make_ioi_metric
-from utils.memoized_forward.blocks import memoized_forward
-from utils.memoized_forward.suffix_cache import SuffixCache
+from utils.memoized_forward import SuffixCache, memoized_forward
 from utils.sweep_specs import SWEEPS, SweepSpec
 
 TOLERANCE: dict[str, Any] = {"rtol": 1.3e-6, "atol": 1e-5}

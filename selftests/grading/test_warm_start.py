@@ -107,7 +107,7 @@ from unittest import mock
 from transformer_lens import patching
 from utils import load_ioi, load_model, make_ioi_metric
 from utils.references import cached_suffixes
-from utils.memoized_forward.blocks import memoized_forward
+from utils.memoized_forward import memoized_forward
 
 model = load_model()
 data = load_ioi(model)

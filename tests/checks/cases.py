@@ -12,7 +12,7 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.ioi import IOIData, make_ioi_metric
-from utils.memoized_forward.suffix_cache import SuffixCache
+from utils.memoized_forward import SuffixCache
 from utils.progress import progress_bar
 
 VOCABULARY = 31

@@ -24,8 +24,7 @@ from tests.checks.checking import (
 from tests.checks.guards import familiar_name, fingerprints, hooks_left, modes_and_forwards_restored
 from tests.checks.invariants import check_invariants
 from utils.ioi import load_ioi
-from utils.memoized_forward.blocks import memoized_forward
-from utils.memoized_forward.suffix_cache import SuffixCache
+from utils.memoized_forward import SuffixCache, memoized_forward
 from utils.models import model_in_use
 from utils.references import TOLERANCE, cached_suffixes, reference_sweep
 from utils.sweep_specs import SweepSpec

@@ -1,31 +1,129 @@
-"""Blocks that cache their last run: the runs of a sweep differ from one another in one place only.
+"""Memoized forward passes: what the patched runs of one sweep have in common is computed once.
 
 The prefix of a run, before the patched block, is the same in every run of a sweep; and where a patch changes nothing,
 so is all that follows. Inside `memoized_forward`, a block whose inputs equal its last ones returns its last outputs:
-the numbers that computing it again would give, bit for bit, in a fraction of the time. Where the suffix of a run is in
-a `SuffixCache`, the blocks after the patch are left out too.
+the numbers that computing it again would give, bit for bit, in a fraction of the time.
+
+From a block on, a run depends only on the input of that block, as long as no hook follows. A right sweep comes to the
+same residual stream after each patch as `transformer_lens.patching`, bit for bit; so the suffix of each of its runs,
+the blocks after the patch, need not be computed again where a `SuffixCache` has its final residual stream.
 """
 
 import contextlib
 import functools
+import hashlib
 import operator
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.memoized_forward.suffix_cache import SIMPLE_TYPES, Snapshot, SuffixCache, take_snapshot
+MAX_BYTES = 256 * 2**20
+"""The largest size of the residual streams cached for one sweep; those of gpt2-small take 60 MB at most."""
+SIMPLE_TYPES = {bool, int, float, str, type(None)}
+READ_STATE = operator.itemgetter("_modules", "_forward_hooks", "_forward_pre_hooks", "training")
 
-# Read in every run, so without a line of Python for each module.
-MODULES_AND_HOOKS = operator.itemgetter("_modules", "_forward_hooks", "_forward_pre_hooks")
-MODE = operator.itemgetter("training")
-OWN_FORWARD = operator.methodcaller("get", "forward")
-VERSION = operator.attrgetter("_version")
-"""torch's count of in-place changes of a tensor."""
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The inputs or outputs of a block, to be compared, copied and hashed in microseconds."""
+
+    structure: tuple
+    """Types, simple values, and the shape, type and device of each tensor."""
+    tensors: list[Tensor]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Snapshot)
+            and self.structure == other.structure
+            and all(map(torch.equal, self.tensors, other.tensors))
+        )
+
+    def clone(self) -> "Snapshot":
+        """Return the same with tensors of its own."""
+        return Snapshot(self.structure, [tensor.clone() for tensor in self.tensors])
+
+    def key(self, layer: int) -> bytes:
+        """Return a hash of these inputs for the block of this layer."""
+        digest = hashlib.blake2b(repr((layer, self.structure)).encode(), digest_size=32)
+        for tensor in self.tensors:
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.digest()
+
+
+def take_snapshot(value: object) -> Snapshot | None:
+    """Describe tensors without a gradient, simple values, and groups of these; None where there is anything else."""
+    tensors: list[Tensor] = []
+    structure = _structure(value, tensors)
+    return None if structure is None else Snapshot(structure, tensors)
+
+
+def _structure(value: Any, tensors: list[Tensor]) -> tuple | None:
+    """Describe a value without the numbers of its tensors, which are added to the list."""
+    kind = type(value)
+    if kind is Tensor:
+        tensors.append(value)
+        return None if value.requires_grad else (kind, value.shape, value.dtype, value.device)
+    if kind in SIMPLE_TYPES:
+        return kind, value
+    if kind is tuple or kind is list:
+        inner = [_structure(each, tensors) for each in value]
+    elif kind is dict:
+        inner = [_structure(list(value), tensors), *[_structure(each, tensors) for each in value.values()]]
+    else:
+        return None
+    return None if None in inner else (kind, *inner)
+
+
+class SuffixCache:
+    """Residual streams after the last block, by the key of an earlier block's inputs."""
+
+    def __init__(self, files: Iterable[Path] | None = None) -> None:
+        """Read these files, leaving out what is missing or corrupt; without any, begin an empty cache to be filled."""
+        self._added: dict[bytes, Float[Tensor, "batch pos d_model"]] = {}
+        self._bytes_left = MAX_BYTES if files is None else 0
+        self._on_disk: dict[bytes, tuple[Any, int]] = {}
+        for file in files or ():
+            with contextlib.suppress(OSError, SafetensorError):
+                # The file stays open: there are hundreds of residual streams, and each is read when it is wanted.
+                opened = safe_open(file, framework="pt")
+                residuals = opened.get_slice("residuals")
+                for row, key in enumerate(opened.get_tensor("keys")):
+                    self._on_disk[bytes(key.tolist())] = residuals, row
+
+    def __len__(self) -> int:
+        return len(self._added | self._on_disk)
+
+    def find(self, key: bytes) -> Float[Tensor, "batch pos d_model"] | None:
+        """Return a copy of a residual stream, on the CPU; None where the cache has none."""
+        if key in self._added:
+            return self._added[key].clone()
+        if key in self._on_disk:
+            residuals, row = self._on_disk[key]
+            return residuals[row].clone()  # not a view of the file in memory
+        return None
+
+    def add(self, key: bytes, residual: Float[Tensor, "batch pos d_model"]) -> None:
+        """Add the final residual stream of a run, as long as there is room. A cache that was read takes no more."""
+        if key not in self._added and residual.nbytes <= self._bytes_left:
+            self._added[key] = residual.detach().cpu().clone()
+            self._bytes_left -= residual.nbytes
+
+    def write(self, file: Path) -> None:
+        """Write all that was added into a file, even if it is nothing. The residual streams must be of one shape."""
+        keys = torch.tensor([list(key) for key in self._added], dtype=torch.uint8)
+        residuals = torch.stack(list(self._added.values())) if self._added else torch.empty(0)
+        save_file({"keys": keys, "residuals": residuals}, file)
 
 
 @contextlib.contextmanager
@@ -88,18 +186,18 @@ class ModuleState:
     def save(self) -> None:
         """Save the state that memoizing assumes."""
         self._saved = _clone(self._current())  # a copy, for the tables themselves may change
+        self._is_deterministic = not any(table["training"] for table in self._tables)
 
     def is_unchanged(self) -> bool:
         """Return whether the state is the saved one, and the outputs depend on the inputs alone."""
         # In training mode, modules may draw random numbers.
-        return self._current() == self._saved and True not in self._saved[1] and not has_any_global_hook()
+        return self._is_deterministic and self._current() == self._saved and not has_any_global_hook()
 
     def _current(self) -> tuple:
         return (
-            list(map(MODULES_AND_HOOKS, self._tables)),
-            list(map(MODE, self._tables)),
-            list(map(OWN_FORWARD, self._tables)),
-            list(map(VERSION, self._weights)),
+            list(map(READ_STATE, self._tables)),  # in every run, so without a line of Python for each module
+            [table.get("forward") for table in self._tables],
+            [weight._version for weight in self._weights],  # torch's count of in-place changes
             # Such as the block at which a run is to stop.
             {name: value for name, value in self._settings.items() if type(value) in SIMPLE_TYPES},
         )
