@@ -98,4 +98,4 @@ def _reference(sweep: Callable) -> Tensor:
     if sweep.__name__ not in SWEEPS:
         return result_of(sweep)
     model = models.model_in_use()
-    return reference_sweep(SWEEPS[sweep.__name__].reference, model, load_ioi(model))
+    return reference_sweep(sweep.__name__, model, load_ioi(model))

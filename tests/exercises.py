@@ -3,10 +3,12 @@
 The lists of exercises, points, hooks and sweeps elsewhere are derived from this table.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, RESID_PRE_FAST, SWEEPS, SweepSpec
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, SWEEPS, SweepSpec
 
+RESID_PRE_FAST = replace(SWEEPS["get_act_patch_resid_pre"], name="get_act_patch_resid_pre_fast")
+"""The learner's own fast sweep of notebook 06."""
 SWEEP_ARGUMENTS = ("model", "corrupted_tokens", "clean_cache", "patching_metric")
 
 
@@ -126,7 +128,7 @@ HOOKS = {name: exercise for name, exercise in FUNCTIONS.items() if exercise.acti
 EXERCISE_SWEEPS = {
     name: exercise.sweep
     for name, exercise in FUNCTIONS.items()
-    if exercise.sweep and exercise.sweep.reference == name  # not the learner's own fast sweep
+    if exercise.sweep and name in SWEEPS  # not the learner's own fast sweep
 }
 NOTEBOOKS = tuple(dict.fromkeys(exercise.notebook for exercise in EXERCISES))
 """The notebooks with exercises, in order."""

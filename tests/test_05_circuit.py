@@ -13,6 +13,7 @@ from utils.circuit import (
     Head,
     HeadClass,
     measure_evidence,
+    published_circuit,
     read_circuit,
 )
 
@@ -77,7 +78,7 @@ def _read(my_circuit: object, n_layers: int, n_heads: int) -> dict[str, list[Hea
 
 def _shortcomings(heads: list[Head], head_class: HeadClass, evidence: Evidence) -> str:
     """Return what is wrong with the heads listed in a class, as one line; empty if nothing is."""
-    published = head_class.published_heads if model_name() == "gpt2-small" else None
+    published = published_circuit()[head_class.name] if model_name() == "gpt2-small" else None
     wrong = [
         text for head in heads if head not in (published or []) and (text := objection(head, head_class, evidence))
     ]

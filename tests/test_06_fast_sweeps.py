@@ -12,8 +12,8 @@ from transformer_lens.utilities import get_act_name
 from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import CheckFailed, call_with, exercise_check, require_close, require_tensor
 from tests.checks.sweeps import check_sweep, compare_with_reference
+from tests.exercises import RESID_PRE_FAST
 from utils import load_ioi, model_in_use
-from utils.sweep_specs import RESID_PRE_FAST
 
 
 @exercise_check

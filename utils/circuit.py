@@ -46,11 +46,6 @@ class HeadClass:
         """The position at which the heads of the class write."""
         return published_results()["circuit_acts_at"][self.name]
 
-    @property
-    def published_heads(self) -> list[Head]:
-        """The heads that the paper puts in this class, for gpt2-small."""
-        return [tuple(head) for head in published_results()["circuit"][self.name]]
-
 
 HEAD_CLASSES: dict[str, HeadClass] = {
     head_class.name: head_class
@@ -68,7 +63,7 @@ HEAD_CLASSES: dict[str, HeadClass] = {
 
 def published_circuit() -> Circuit:
     """Return the classes and heads of Wang et al. 2022, for gpt2-small."""
-    return {name: head_class.published_heads for name, head_class in HEAD_CLASSES.items()}
+    return {name: [tuple(head) for head in published_results()["circuit"][name]] for name in HEAD_CLASSES}
 
 
 @dataclass(frozen=True)

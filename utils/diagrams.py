@@ -1,6 +1,8 @@
 """Diagrams made by code: abstract networks, a transformer block, the reach of a patch, and circuits."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 
 from utils.canvas import BLUE, DASHED, GREY, PURPLE, RED, Canvas, Diagram
 from utils.circuit import HEAD_CLASSES, POSITIONS, Circuit, Head, head_name, read_circuit
@@ -14,14 +16,14 @@ COLOURS = {
     "backup name mover": BLUE,
     "negative name mover": RED,
 }
-CLEAN, CORRUPTED, MIXED = ("clean", BLUE), ("corrupted", RED), ("neither", PURPLE)
+STATES = {"clean": BLUE, "corrupted": RED, "neither": PURPLE}
+"""Of a node, the run whose value it has."""
 
 # An abstract network: three positions, four layers; information goes up and to the right.
 COLUMNS, ROWS, STEP, RADIUS = 3, 4, 74, 15
 PATCHED = (1, 1)  # column, row
 NODES = [(column, row) for row in range(ROWS) for column in range(COLUMNS)]
 Node = tuple[int, int]
-State = tuple[str, str]
 
 
 def forward_pass_diagram() -> Diagram:
@@ -33,7 +35,7 @@ def forward_pass_diagram() -> Diagram:
         "A network of three positions and four layers. Each node takes its value from the nodes below it and to the "
         "left; the input is at the bottom, the output at the top right.",
     )
-    _draw_network(canvas, 70, 50, dict.fromkeys(NODES, ("", BLUE)))
+    _draw_network(canvas, 70, 50, dict.fromkeys(NODES, "clean"))
     canvas.write(70 + STEP, 306, "input")
     return canvas.diagram()
 
@@ -51,7 +53,7 @@ def patched_pass_diagram() -> Diagram:
     left, right, top = 70, 440, 80
     canvas.write(left + STEP, 22, "clean run, cached", bold=True)
     canvas.write(right + STEP, 22, "corrupted run, patched", bold=True)
-    _draw_network(canvas, left, top, dict.fromkeys(NODES, CLEAN))
+    _draw_network(canvas, left, top, dict.fromkeys(NODES, "clean"))
     _draw_network(canvas, right, top, {node: _state(node) for node in NODES})
     (x1, y), (x2, _) = _place(left, top, PATCHED), _place(right, top, PATCHED)
     below = y + RADIUS + 9  # past the nodes between the two, not through them
@@ -59,18 +61,18 @@ def patched_pass_diagram() -> Diagram:
     canvas.line(x1 + 32, below, x2 - 32, below, width=3)
     canvas.arrow(x2 - 32, below, x2 - 14, y + 10, width=3)
     canvas.write((left + 2 * STEP + right) / 2, below - 14, "patch", bold=True)
-    for number, (name, colour) in enumerate((CLEAN, CORRUPTED, MIXED)):
+    for number, state in enumerate(STATES):
         x = 130 + 150 * number
-        _draw_node(canvas, x, 396, name, colour, radius=9)
-        canvas.write(x + 18, 396, "neither: downstream of the patch" if name == "neither" else name, "start")
+        _draw_node(canvas, x, 396, state, radius=9)
+        canvas.write(x + 18, 396, "neither: downstream of the patch" if state == "neither" else state, "start")
     return canvas.diagram()
 
 
-def _state(node: Node) -> State:
-    """Whether a node of the patched run is clean, corrupted or neither, as name and colour."""
+def _state(node: Node) -> str:
+    """Whether a node of the patched run is clean, corrupted or neither."""
     if node == PATCHED:
-        return CLEAN
-    return MIXED if node[0] >= PATCHED[0] and node[1] > PATCHED[1] else CORRUPTED
+        return "clean"
+    return "neither" if node[0] >= PATCHED[0] and node[1] > PATCHED[1] else "corrupted"
 
 
 def _place(left: float, top: float, node: Node) -> tuple[float, float]:
@@ -78,25 +80,25 @@ def _place(left: float, top: float, node: Node) -> tuple[float, float]:
     return left + STEP * column, top + STEP * (ROWS - 1 - row)
 
 
-def _draw_network(canvas: Canvas, left: float, top: float, states: Mapping[Node, State]) -> None:
-    for (column, row), (_, colour) in states.items():
-        node = complex(*_place(left, top, (column, row)))
+def _draw_network(canvas: Canvas, left: float, top: float, states: Mapping[Node, str]) -> None:
+    for (column, row), state in states.items():
+        place = complex(*_place(left, top, (column, row)))
         for reader in range(column, COLUMNS) if row + 1 < ROWS else ():
             target = complex(*_place(left, top, (reader, row + 1)))
-            along = (target - node) / abs(target - node)
-            start, end = node + (RADIUS + 2) * along, target - (RADIUS + 4) * along
-            canvas.arrow(start.real, start.imag, end.real, end.imag, colour, opacity=0.8)
-    for place, (name, colour) in states.items():
-        _draw_node(canvas, *_place(left, top, place), name, colour)
+            along = (target - place) / abs(target - place)
+            start, end = place + (RADIUS + 2) * along, target - (RADIUS + 4) * along
+            canvas.arrow(start.real, start.imag, end.real, end.imag, STATES[state], opacity=0.8)
+    for node, state in states.items():
+        _draw_node(canvas, *_place(left, top, node), state)
     x, y = _place(left, top, (COLUMNS - 1, ROWS - 1))
-    canvas.arrow(x, y - RADIUS - 1, x, y - RADIUS - 17, states[COLUMNS - 1, ROWS - 1][1])
+    canvas.arrow(x, y - RADIUS - 1, x, y - RADIUS - 17, STATES[states[COLUMNS - 1, ROWS - 1]])
     canvas.write(x + 14, y - RADIUS - 12, "output", "start")
 
 
-def _draw_node(canvas: Canvas, x: float, y: float, name: str, colour: str, radius: float = RADIUS) -> None:
+def _draw_node(canvas: Canvas, x: float, y: float, state: str, radius: float = RADIUS) -> None:
     """Draw a node: filled if clean, empty if corrupted, dashed if neither, so that they differ by more than colour."""
-    dash, opacity = {"corrupted": (None, 0.0), "neither": (DASHED, 0.3)}.get(name, (None, 0.75))
-    canvas.circle(x, y, radius, colour, dash=dash, fill_opacity=opacity)
+    dash, opacity = {"clean": (None, 0.75), "corrupted": (None, 0.0), "neither": (DASHED, 0.3)}[state]
+    canvas.circle(x, y, radius, STATES[state], dash=dash, fill_opacity=opacity)
 
 
 def block_diagram() -> Diagram:
@@ -166,14 +168,14 @@ def head_inputs_diagram() -> Diagram:
         for x, label in zip(columns, ("earlier", "S2", "END"), strict=True):
             canvas.box(x, 200, 70, 26, label)
         canvas.arrow(columns[2], 186, columns[2], head + 18)
-        for (name, colour), column, shift in zip((CLEAN, CORRUPTED), attended, (-9, 9), strict=True):
+        for state, column, shift in zip(("clean", "corrupted"), attended, (-9, 9), strict=True):
             x = columns[column] + shift
-            canvas.arrow(x, 162, columns[2] - 34, head + shift, colour, 2)
-            _draw_node(canvas, x, 171, name, colour, radius=8)
+            canvas.arrow(x, 162, columns[2] - 34, head + shift, STATES[state], 2)
+            _draw_node(canvas, x, 171, state, radius=8)
         canvas.box(columns[2], head, 60, 34, "z")
-    for number, (name, colour) in enumerate((CLEAN, CORRUPTED)):
-        _draw_node(canvas, 270 + 110 * number, 250, name, colour, radius=8)
-        canvas.write(286 + 110 * number, 250, name, "start")
+    for x, state in ((270, "clean"), (380, "corrupted")):
+        _draw_node(canvas, x, 250, state, radius=8)
+        canvas.write(x + 16, 250, state, "start")
     return canvas.diagram()
 
 
@@ -251,10 +253,10 @@ def circuit_diagram(circuit: Mapping[str, object], title: str = "The IOI circuit
 
 def _rows(circuit: Circuit) -> Rows:
     """Group the heads, with their classes, by position and layer."""
-    rows: Rows = {}
+    rows: Rows = defaultdict(list)
     for name, heads in circuit.items():
         for head in heads:
-            rows.setdefault((HEAD_CLASSES[name].acts_at, head[0]), []).append((name, head))
+            rows[HEAD_CLASSES[name].acts_at, head[0]].append((name, head))
     return rows
 
 
@@ -266,11 +268,8 @@ def _lane_width(rows: Rows, position: str) -> float:
 
 def _lanes(rows: Rows) -> dict[str, float]:
     """Return the x coordinate of each position's residual stream, from left to right."""
-    lanes, x = {}, 90.0
-    for position in POSITIONS:
-        lanes[position] = x
-        x += max(_lane_width(rows, position), 92)
-    return lanes
+    widths = (max(_lane_width(rows, position), 92) for position in POSITIONS)
+    return dict(zip(POSITIONS, accumulate(widths, initial=90.0), strict=False))
 
 
 def _draw_grid(canvas: Canvas, lanes: Mapping[str, float], heights: Sequence[float], bottom: float) -> None:

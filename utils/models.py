@@ -258,14 +258,10 @@ def _first_line(error: Exception) -> str:
 @contextlib.contextmanager
 def _quiet_loading() -> Iterator[None]:
     """Hide progress bars and advice about loading, which a reader can do nothing about."""
-    verbosity = transformers.logging.get_verbosity()
-    bar = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bar:
-            transformers.logging.enable_progress_bar()
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.ExitStack() as restored:
+        restored.callback(transformers.logging.set_verbosity, transformers.logging.get_verbosity())
+        if transformers.logging.is_progress_bar_enabled():
+            restored.callback(transformers.logging.enable_progress_bar)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        yield

@@ -15,20 +15,13 @@ class SweepSpec:
     """One sweep: what it patches, the axes of its result, and its names."""
 
     name: str
-    """The name of the function, in `utils.sweeps` and in a learner's notebook."""
+    """The name of the function, in `transformer_lens.patching`, `utils.sweeps` and a learner's notebook."""
     components: tuple[str, ...]
     """The activations that are patched, one at a time."""
     axes: str
     """The axes of the result, such as `"component layer pos"`."""
     published_name: str = ""
     """The name of the published map for gpt2-small; empty where none was published."""
-    transformer_lens_name: str = ""
-    """The name in `transformer_lens.patching` where it is not `name`."""
-
-    @property
-    def reference(self) -> str:
-        """The function of `transformer_lens.patching` that the sweep must equal."""
-        return self.transformer_lens_name or self.name
 
     @property
     def last_axis(self) -> str:
@@ -56,11 +49,6 @@ class SweepSpec:
         axes = self.axes.removeprefix("component ")
         same = {spec.components: spec for spec in SWEEPS.values() if spec.axes == axes}
         return [same[(component,)] for component in self.components]
-
-    def shape(self, n_layers: int, n_positions: int, n_heads: int) -> tuple[int, ...]:
-        """Return the shape of the result for a model and prompts of these sizes."""
-        sizes = {"component": len(self.components), "layer": n_layers, "head": n_heads}
-        return tuple(sizes.get(axis, n_positions) for axis in self.axes.split())
 
 
 SWEEPS: dict[str, SweepSpec] = {
@@ -90,8 +78,4 @@ SWEEPS: dict[str, SweepSpec] = {
         ),
     )
 }
-RESID_PRE_FAST = SweepSpec(
-    "get_act_patch_resid_pre_fast", ("resid_pre",), "layer pos", transformer_lens_name="get_act_patch_resid_pre"
-)
-"""The learner's own fast sweep of notebook 06."""
 PUBLISHED_SWEEPS: dict[str, SweepSpec] = {spec.published_name: spec for spec in SWEEPS.values() if spec.published_name}

@@ -27,7 +27,7 @@ from utils.ioi import load_ioi
 from utils.memoized_forward import SuffixCache, memoized_forward
 from utils.models import model_in_use
 from utils.references import TOLERANCE, cached_suffixes, reference_sweep
-from utils.sweep_specs import SweepSpec
+from utils.sweep_specs import SWEEPS, SweepSpec
 
 _results: WeakKeyDictionary[TransformerBridge, dict[str, tuple[Callable, Tensor]]] = WeakKeyDictionary()
 """For `result_of`: by model and sweep, the function that was checked last and its result."""
@@ -48,10 +48,10 @@ def check_sweep(function: Callable, spec: SweepSpec) -> None:
     model = model_in_use()
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
     data = load_ioi(model)
-    expected = reference_sweep(spec.reference, model, data)
-    suffix_cache = cached_suffixes(spec.reference, model, data)
+    expected = reference_sweep(_name_of_reference(spec), model, data)
+    suffix_cache = cached_suffixes(_name_of_reference(spec), model, data)
     # A fast sweep calls the metric less often than its result has entries.
-    total = expected.numel() if spec.reference == spec.name else None
+    total = expected.numel() if spec.name in SWEEPS else None
     with loaded_case(model, data, total, suffix_cache) as case:
         _compare(function, spec, case, expected)
 
@@ -77,7 +77,7 @@ def check_sweep_on_tiny_models(function: Callable, spec: SweepSpec, seed: int = 
             case = dataclasses.replace(tiny_case, suffix_cache=SuffixCache())
             compare_with_reference(function, spec, case)
         # A fast sweep may skip what cannot differ between real runs, and the invariants make up caches.
-        if spec.reference == spec.name:
+        if spec.name in SWEEPS:
             check_invariants(partial(_run, function, spec), spec, case)
 
 
@@ -86,10 +86,15 @@ def compare_with_reference(function: Callable, spec: SweepSpec, case: SweepCase)
     _compare(function, spec, case, _reference(spec, case))
 
 
+def _name_of_reference(spec: SweepSpec) -> str:
+    """Return the function of `transformer_lens.patching` that a sweep, a learner's fast one too, must equal."""
+    return spec.name.removesuffix("_fast")
+
+
 def _reference(spec: SweepSpec, case: SweepCase) -> Tensor:
     no_progress_bars = mock.patch.object(patching, "tqdm", wraps=list)  # for milliseconds
     with memoized_forward(case.model, case.suffix_cache), no_progress_bars:
-        return getattr(patching, spec.reference)(*case.arguments.values())
+        return getattr(patching, _name_of_reference(spec))(*case.arguments.values())
 
 
 def _compare(function: Callable, spec: SweepSpec, case: SweepCase, expected: Tensor) -> None:
@@ -99,15 +104,14 @@ def _compare(function: Callable, spec: SweepSpec, case: SweepCase, expected: Ten
     def hint() -> str:
         return "".join(global_hints(function)) or _hint(actual, expected, spec, case)
 
-    checked = f"{spec.name} equals transformer_lens.patching.{spec.reference} {case.description}"
+    checked = f"{spec.name} equals transformer_lens.patching.{_name_of_reference(spec)} {case.description}"
     require_close(actual, expected, spec.axes, checked, hint, spec.components)
 
 
 def _run(function: Callable, spec: SweepSpec, case: SweepCase) -> Tensor:
     """Return the result of the learner's sweep; raise `CheckFailed` unless it has the documented shape and type."""
     result = _call_sweep(function, spec, case)
-    cfg = case.model.cfg
-    shape = spec.shape(cfg.n_layers, case.corrupted_tokens.shape[1], cfg.n_heads)
+    shape = _shape(spec, case)
     return require_tensor(
         result,
         shape,
@@ -115,6 +119,11 @@ def _run(function: Callable, spec: SweepSpec, case: SweepCase) -> Tensor:
         f"{spec.name} returns [{spec.axes}], {case.description}",
         "".join(global_hints(function)) or shape_hint(result, shape, spec.axes) or ENTRIES_HINT,
     )
+
+
+def _shape(spec: SweepSpec, case: SweepCase) -> tuple[int, ...]:
+    sizes = {"component": len(spec.components), "layer": case.model.cfg.n_layers, "head": case.model.cfg.n_heads}
+    return tuple(sizes.get(axis, case.corrupted_tokens.shape[1]) for axis in spec.axes.split())
 
 
 def _call_sweep(function: Callable, spec: SweepSpec, case: SweepCase) -> object:
