@@ -35,19 +35,10 @@ class Canvas:
 
     def __init__(self, width: float, height: float, title: str, text: str):
         self.title, self.text = title, text
-        self.root = ElementTree.Element(
-            "svg",
-            {
-                "xmlns": "http://www.w3.org/2000/svg",
-                "viewBox": f"0 0 {width:g} {height:g}",
-                "width": f"{width:g}",
-                "role": "img",
-                "aria-label": f"{title}. {text}",
-                "font-family": "sans-serif",
-                "font-size": "13",
-                "style": "max-width: 100%; height: auto; color: inherit",
-            },
-        )
+        size = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}"}
+        described = {"role": "img", "aria-label": f"{title}. {text}"}
+        style = "max-width: 100%; height: auto; color: inherit; font: 13px sans-serif"
+        self.root = ElementTree.Element("svg", size | described, xmlns="http://www.w3.org/2000/svg", style=style)
         self._add("title").text = title
         self._add("desc").text = text
 

@@ -31,7 +31,6 @@ ARITHMETIC_TOLERANCE = 1e-4
 # With more new positions than this, PyTorch's attention is faster than one that takes them one after the other.
 FEW_POSITIONS = 16
 
-
 # oneDNN has its own kind of tensor. With fewer rows, converting to it and back takes longer than it saves.
 ROWS_WORTH_CONVERTING = 256
 
@@ -191,9 +190,8 @@ def _attend_with_few_new_keys(
     """
     batch, earlier = earlier_keys.shape[:2]
     pos_q, pos_new = queries.shape[1], keys.shape[1]
-    attending = [
-        slice(max(0, key - (pos_new - pos_q)), None) for key in range(pos_new)
-    ]  # the queries that attend to a new key
+    # The queries that attend to each new key.
+    attending = [slice(max(0, key - (pos_new - pos_q)), None) for key in range(pos_new)]
 
     # Queries and heads last: softmax over the keys is several times faster when what follows them is long.
     scores = queries.new_full((len(queries), earlier + pos_new, pos_q, queries.shape[2]), -torch.inf)

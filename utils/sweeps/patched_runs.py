@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import torch
@@ -37,37 +37,59 @@ LARGEST_BLOCK_THAT_COUNTS = 31 * 2**20
 END = slice(-1, None)
 EVERYWHERE = slice(None)
 
+DOC = """Patch {components}, one at a time, and return the metric of each patched run: [{axes}].
 
-@torch.no_grad()
-def sweep(
-    spec: SweepSpec,
-    model: TransformerBridge,
-    corrupted_tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    patching_metric: Metric,
-    tokens_read: Int[Tensor, "..."] | None,
-    all_positions: bool,
-    max_memory: int,
-    progress: bool,
-) -> Float[Tensor, "..."]:
-    """Return the map of a sweep. The options and errors are those of the package's functions."""
-    refuse_other_models(model)
-    with _all_threads():
-        logits, corrupted = _corrupted_run(model, corrupted_tokens, spec.components)
-        runs = Runs(clean_cache, corrupted)
-        metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
-        result = _empty_map(spec, model, logits).fill_(metric.of_corrupted_run)
-        patches = list_patches(runs, spec, model.cfg.n_layers, end_only=not all_positions)
-        layers = _LayerByLayer(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
-        _retain_freed_memory()
-        with progress_bar(len(patches), progress) as bar:
-            for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
-                for patch, patched_logits in layers.run(batch, max_memory):
-                    result[patch.cell] = metric(patched_logits)
-                bar.update(len(batch))
-    if spec.last_axis == "dest_pos":
-        result = result.transpose(-1, -2)  # from the order of the other maps by position
-    return result if spec.has_component_axis else result[0]
+    The arguments, but for the options, and the numbers are those of `transformer_lens.patching.{name}`.
+    The metric is called with logits of the usual shape, [batch pos d_vocab], of which only the last position is
+    computed; the others hold NaN, so that a metric which reads them is noticed.
+
+    Options:
+        tokens_read: the tokens whose logits the metric reads, a tensor of any shape such as answer_tokens; the logits
+            of other tokens are not computed then. Default: all tokens.
+        all_positions: give the metric the logits of every position, for a metric that reads others than the last.
+        max_memory: about how many bytes a batch of patched runs may take, besides the activations of the two runs.
+            At least one patched run is computed at a time, and batches are never larger than is fast.
+        progress: show a progress bar, on stdout, if the work takes longer than two seconds.
+
+    Raises `SweepError` for a model that does not compute as GPT-2 does, and for a metric that reads other logits.
+    """
+
+
+def make_sweep(spec: SweepSpec) -> Callable[..., Float[Tensor, "..."]]:
+    """Return the function of `utils.sweeps` that computes this sweep."""
+
+    def sweep(
+        model: TransformerBridge,
+        corrupted_tokens: Int[Tensor, "batch pos"],
+        clean_cache: ActivationCache,
+        patching_metric: Metric,
+        *,
+        tokens_read: Int[Tensor, "..."] | None = None,
+        all_positions: bool = False,
+        max_memory: int = DEFAULT_MEMORY,
+        progress: bool = True,
+    ) -> Float[Tensor, "..."]:
+        refuse_other_models(model)
+        with torch.no_grad(), _all_threads():
+            logits, corrupted = _corrupted_run(model, corrupted_tokens, spec.components)
+            runs = Runs(clean_cache, corrupted)
+            metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
+            result = _empty_map(spec, model, logits).fill_(metric.of_corrupted_run)
+            patches = list_patches(runs, spec, model.cfg.n_layers, end_only=not all_positions)
+            layers = _LayerByLayer(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
+            _retain_freed_memory()
+            with progress_bar(len(patches), progress) as bar:
+                for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
+                    for patch, patched_logits in layers.run(batch, max_memory):
+                        result[patch.cell] = metric(patched_logits)
+                    bar.update(len(batch))
+        if spec.last_axis == "dest_pos":
+            result = result.transpose(-1, -2)  # from the order of the other maps by position
+        return result if spec.has_component_axis else result[0]
+
+    sweep.__doc__ = DOC.format(components=", ".join(spec.components), axes=spec.axes, name=spec.name)
+    sweep.__name__ = sweep.__qualname__ = spec.name
+    return sweep
 
 
 class _LayerByLayer:
