@@ -31,7 +31,11 @@ from transformer_lens.model_bridge import TransformerBridge
 MAX_BYTES = 256 * 2**20
 """The largest size of the residual streams cached for one sweep; those of gpt2-small take 60 MB at most."""
 SIMPLE_TYPES = {bool, int, float, str, type(None)}
+# Read in every run, so without a line of Python for each module.
 READ_STATE = operator.itemgetter("_modules", "_forward_hooks", "_forward_pre_hooks", "training")
+OWN_FORWARD = operator.methodcaller("get", "forward")
+VERSION = operator.attrgetter("_version")
+"""torch's count of in-place changes of a tensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +199,9 @@ class ModuleState:
 
     def _current(self) -> tuple:
         return (
-            list(map(READ_STATE, self._tables)),  # in every run, so without a line of Python for each module
-            [table.get("forward") for table in self._tables],
-            [weight._version for weight in self._weights],  # torch's count of in-place changes
+            list(map(READ_STATE, self._tables)),
+            list(map(OWN_FORWARD, self._tables)),
+            list(map(VERSION, self._weights)),
             # Such as the block at which a run is to stop.
             {name: value for name, value in self._settings.items() if type(value) in SIMPLE_TYPES},
         )
