@@ -32,7 +32,8 @@ MAX_BYTES = 256 * 2**20
 """The largest size of the residual streams cached for one sweep; those of gpt2-small take 60 MB at most."""
 SIMPLE_TYPES = {bool, int, float, str, type(None)}
 # Read in every run, so without a line of Python for each module.
-READ_STATE = operator.itemgetter("_modules", "_forward_hooks", "_forward_pre_hooks", "training")
+MODULES_AND_HOOKS = operator.itemgetter("_modules", "_forward_hooks", "_forward_pre_hooks")
+MODE = operator.itemgetter("training")
 OWN_FORWARD = operator.methodcaller("get", "forward")
 VERSION = operator.attrgetter("_version")
 """torch's count of in-place changes of a tensor."""
@@ -190,16 +191,16 @@ class ModuleState:
     def save(self) -> None:
         """Save the state that memoizing assumes."""
         self._saved = _clone(self._current())  # a copy, for the tables themselves may change
-        self._is_deterministic = not any(table["training"] for table in self._tables)
 
     def is_unchanged(self) -> bool:
         """Return whether the state is the saved one, and the outputs depend on the inputs alone."""
         # In training mode, modules may draw random numbers.
-        return self._is_deterministic and self._current() == self._saved and not has_any_global_hook()
+        return self._current() == self._saved and True not in self._saved[1] and not has_any_global_hook()
 
     def _current(self) -> tuple:
         return (
-            list(map(READ_STATE, self._tables)),
+            list(map(MODULES_AND_HOOKS, self._tables)),
+            list(map(MODE, self._tables)),
             list(map(OWN_FORWARD, self._tables)),
             list(map(VERSION, self._weights)),
             # Such as the block at which a run is to stop.
