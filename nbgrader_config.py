@@ -12,6 +12,7 @@ from nbgrader.converters import GenerateAssignment
 sys.path.insert(0, str(Path(__file__).parent))
 from grading.kernels.sandbox import python_path
 from grading.restored_cells import SANITIZE
+from grading.setup_cells import AUTOGRADE
 from grading.written_answers import WrittenAnswers
 
 os.environ["PYTHONPATH"] = python_path()
@@ -35,6 +36,9 @@ c.ZipCollectApp.collector_plugin = "grading.collecting.NotebookCollector"
 
 # Copied, split and deleted cells, and metadata of other editors, cost a submission nothing.
 c.Autograde.sanitize_preprocessors = SANITIZE
+
+# A submission whose setup cell fails gets no score: that is a failure of the grader's, or hides one.
+c.Autograde.autograde_preprocessors = AUTOGRADE
 
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.

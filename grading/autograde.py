@@ -11,20 +11,14 @@ import gc
 import json
 import secrets
 import sys
-from itertools import takewhile
 from pathlib import Path
 
 import nbformat
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
 from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
-from nbgrader.preprocessors import Execute
-from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import List
 
-from grading.class_report import messages
 from grading.course import printable
 from grading.errors import GradingError
 from grading.kernels.kernel_launcher import KILLED, NAME
@@ -33,46 +27,18 @@ from grading.kernels.warm_start import SOCKETS, KernelServer
 from grading.private_gradebook import url
 from grading.restored_cells import REMARKS, SANITIZE
 from grading.results import NOT_GRADED
+from grading.setup_cells import AUTOGRADE, STOPPED
 
 STUDENT = "submission"
 """The student's name in the private course, where no id can contain characters that nbgrader rejects."""
 OUTCOMES = "outcomes"
 SOURCE = "source"
 """The folder in FOLDER with the instructor's files beside the notebooks, which nbgrader copies over the student's."""
-SETUP_FAILED = "its setup cell failed"
 NOT_A_NOTEBOOK = "the file is not a valid notebook"
 
 KERNEL_DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond")
 """How jupyter_client's errors begin; no cell has been executed then."""
-REASONS = {
-    CellTimeoutError: "a cell timed out and ignored the interrupt",
-    DeadKernelError: "the kernel died or was killed while running",
-    NotebookValidationError: "a cell or an output violates the notebook format",
-}
-
-
-def setup_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """Return the locked code cells before a notebook's first answer: they are the instructor's and must not fail."""
-    before = takewhile(lambda cell: not is_solution(cell), notebook.cells)
-    return [cell for cell in before if cell.cell_type == "code" and is_locked(cell) and not is_grade(cell)]
-
-
-class ExecuteSetupFirst(Execute):
-    """nbgrader's execution of a notebook, given up when a setup cell fails: the checks would tell nothing."""
-
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
-        """Execute a cell. Raises `GradingError` if it is a setup cell and fails."""
-        is_setup = any(cell is each for each in setup_cells(self.nb))
-        try:
-            cell, resources = super().preprocess_cell(cell, resources, index)
-        except (CellTimeoutError, DeadKernelError) as error:
-            if is_setup:
-                raise GradingError(f"{SETUP_FAILED}: {REASONS[type(error)]}") from error
-            raise
-        for output in cell.outputs if is_setup else ():
-            if output.output_type == "error":
-                raise GradingError(f"{SETUP_FAILED}: {messages.describe(output.ename, output.evalue)}")
-        return cell, resources
+REASONS = STOPPED | {NotebookValidationError: "a cell or an output violates the notebook format"}
 
 
 class ErrorKeepingAutograde(Autograde):
@@ -80,11 +46,7 @@ class ErrorKeepingAutograde(Autograde):
 
     error: Exception | None = None
     sanitize_preprocessors = List(SANITIZE).tag(config=True)
-
-    def __init__(self, **options) -> None:
-        super().__init__(**options)
-        preprocessors = [ExecuteSetupFirst if each is Execute else each for each in self.autograde_preprocessors]
-        self.set_trait("autograde_preprocessors", preprocessors)
+    autograde_preprocessors = List(AUTOGRADE).tag(config=True)
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:

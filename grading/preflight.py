@@ -17,6 +17,7 @@ from grading.errors import GradingError
 from grading.kernels import sandbox
 from grading.private_gradebook import url
 from grading.results import NOT_GRADED
+from grading.setup_cells import setup_names
 from grading.worker import Task
 
 
@@ -32,13 +33,19 @@ def right_answer(course: Course, names: tuple[str, ...]) -> dict[str, str]:
     answer, known = {}, {""}
     for name in sorted(notebooks, key=lambda name: name != checked):
         notebook = notebooks[name]
-        setup = autograde.setup_cells(notebook)
+        setup = setup_cells(notebook)
         code = "\n".join(cell.source for cell in setup)
         if name == checked or code not in known:
             notebook.cells = notebook.cells[: checks_in(notebook)[0] + 1] if name == checked else setup
             answer[name] = nbformat.writes(notebook)
         known.add(code)
     return answer or {name: nbformat.writes(nbformat.v4.new_notebook()) for name in names[:1]}
+
+
+def setup_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return a notebook's setup cells."""
+    names = setup_names({"cell_type": cell.cell_type} | cell.metadata.get("nbgrader", {}) for cell in notebook.cells)
+    return [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade_id") in names]
 
 
 def checks_in(notebook: NotebookNode) -> list[int]:
@@ -59,8 +66,7 @@ def run(task: Task, answer: dict[str, str]) -> None:
         outcomes = worker.run_nbgrader(task, folder, environment, list(answer))
         for name, text in answer.items():
             notebook, why = nbformat.reads(text, as_version=4), outcomes[name].removeprefix(NOT_GRADED)
-            # An empty notebook tries the kernel only: the cells that are restored to it may need an answer.
-            if why != "graded" and (notebook.cells or not why.startswith(autograde.SETUP_FAILED)):
+            if why != "graded":
                 raise GradingError(f"the instructor's own {name}.ipynb could not be graded: {why}")
             for check in checks_in(notebook):
                 require_points(task, folder, name, notebook.cells[check].metadata.nbgrader.grade_id)
