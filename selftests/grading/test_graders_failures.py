@@ -15,8 +15,9 @@ from unittest.mock import Mock
 import nbformat
 import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 
-from grading import autograde, classroom, preflight, private_gradebook, worker
+from grading import autograde, classroom, preflight, private_gradebook, setup_cells, worker
 from grading.classroom import Options
 from grading.course import Course, read_course
 from grading.errors import GradingError
@@ -171,7 +172,7 @@ if not WHY_NO_SANDBOX:
     )
 
 
-FAST = ("a missing package", "a wrong solution", "the preload")
+FAST = ("a missing package", "a wrong solution")
 
 
 @pytest.mark.parametrize(
@@ -237,22 +238,66 @@ BREAK_SETUP = {
 }
 
 
+def delete(*places: int) -> Callable[[NotebookNode], object]:
+    return lambda notebook: [notebook.cells.pop(place) for place in sorted(places, reverse=True)]
+
+
+def move(place: int, to: int) -> Callable[[NotebookNode], object]:
+    return lambda notebook: notebook.cells.insert(to, notebook.cells.pop(place))
+
+
+def merge_setup_and_answer(notebook: NotebookNode) -> None:
+    """As JupyterLab does: the first cell's metadata, and the text of both."""
+    notebook.cells[0].source += "\n\n" + notebook.cells.pop(1).source
+
+
+def lose_all_marks(notebook: NotebookNode) -> None:
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode()
+
+
+# Cells changed in a notebook of setup, answer, a locked cell that needs it, and check: the points.
+CHANGED = {
+    "an answer is deleted": (delete(1), 0),
+    "all but the setup is deleted": (delete(1, 2, 3), 0),
+    "all is deleted": (delete(0, 1, 2, 3), 0),
+    "setup and answer are merged": (merge_setup_and_answer, 0),
+    "a locked cell is above the answer": (move(2, to=1), 2),
+    "a locked cell is at the top": (move(2, to=0), 2),
+    "the setup is below the answer": (move(0, to=1), 2),
+    "all marks are lost": (lose_all_marks, 2),
+}
+
+
+def change_notebook(course: Path, student: str, change: Callable[[NotebookNode], object]) -> None:
+    """Hand in a right notebook `one` with its cells changed like that, and nothing else."""
+    notebook = nbformat.read(course / "submitted" / "ann" / COURSE / "one.ipynb", as_version=4)
+    change(notebook)
+    place = course / "submitted" / student / COURSE
+    place.mkdir(parents=True)
+    nbformat.write(notebook, place / "one.ipynb")
+
+
+@pytest.mark.slow
 def test_a_failing_setup_cell_is_no_score(course: Path):
     limit_cells(course, 20)
     for student, (before, _) in BREAK_SETUP.items():
         hand_in(course, student, before=before)
     hand_in(course, "wrong", "print('no answer')")
+    for student, (change, _) in CHANGED.items():
+        change_notebook(course, student, change)
     _, again = grade(course, code=1).rstrip().split("Not graded, try again: ")
     assert set(again.split(", ")) == set(BREAK_SETUP)
     reasons = remarks(course)
     for student, (_, error) in BREAK_SETUP.items():
         assert reasons[student].startswith(f"one: could not be graded: its setup cell failed: {error}")
     assert {student: reasons[student] for student in ("ann", "wrong")} == {"ann": "", "wrong": ""}
-    assert points(course) == {"ann": 4, "wrong": 2} | dict.fromkeys(BREAK_SETUP, 2)
     scores = {student: entry[0] for (student, notebook, _), entry in entries(course).items() if notebook == "one"}
-    assert scores == {"ann": 2, "wrong": 0} | dict.fromkeys(BREAK_SETUP)
+    changed = {student: expected for student, (_, expected) in CHANGED.items()}
+    assert scores == {"ann": 2, "wrong": 0} | dict.fromkeys(BREAK_SETUP) | changed
+    assert points(course) == {"ann": 4, "wrong": 2} | dict.fromkeys(BREAK_SETUP, 2) | changed
     graded = {path.parts[-3] for path in course.glob(f"autograded/*/{COURSE}/one.ipynb")}
-    assert graded == {"ann", "wrong"}
+    assert graded == {"ann", "wrong", *CHANGED}
 
     the_course, settings = read_course()
     again = classroom.make_plan(the_course, settings, the_course.students(), Options())
@@ -271,13 +316,15 @@ def test_a_failing_setup_cell_is_no_score(course: Path):
         ([("1", {"locked": True}), ("2", {"solution": True}), ("3", {"locked": True})], ["1"]),
         ([("1", {}), ("2", {"locked": True, "grade": True, "points": 1}), ("3", {"locked": True})], ["3"]),
         ([("1", {"solution": True, "locked": True}), ("2", {"locked": True})], []),
+        ([("1", {"locked": True}), ("2", {"locked": True})], ["1", "2"]),
     ],
 )
 def test_setup_cells_are_locked_and_stand_before_the_answers(cells: list[tuple[str, dict]], found: list[str]):
-    text = nbformat.v4.new_markdown_cell("text", metadata={"nbgrader": {"locked": True, "grade_id": "text"}})
-    code = [make_cell(source, f"cell{source}", **marks) for source, marks in cells]
-    notebook = nbformat.v4.new_notebook(cells=[text, *code])
-    assert [cell.source for cell in autograde.setup_cells(notebook)] == found
+    words = [
+        {"cell_type": "markdown", "grade_id": "words", **marks} for marks in ({"locked": True}, {"solution": True})
+    ]
+    code = [{"cell_type": "code", "grade_id": name, **marks} for name, marks in cells]
+    assert setup_cells.setup_names([*words, {"cell_type": "code"}, *code]) == found
 
 
 # A failure of the grader's in a submission.
@@ -292,7 +339,9 @@ def test_setup_cells_are_locked_and_stand_before_the_answers(cells: list[tuple[s
         ("import os; os._exit(1)", ""),
     ],
 )
-@pytest.mark.parametrize("sandboxed", [pytest.param(True, marks=needs_sandbox), False])
+@pytest.mark.parametrize(
+    "sandboxed", [pytest.param(True, marks=needs_sandbox), pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_a_failing_preload_is_reported(statements: str, reply: str, sandboxed: bool, scratch: Path):
     server = make_kernel_server(scratch, "", statements, sandboxed)
     with pytest.raises(GradingError, match="the kernels' preload failed: ") as error:
@@ -341,16 +390,16 @@ def no_nbgrader(course: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 OUR_FAILURES = {
+    no_nbgrader: ("nbgrader's process exited with code 1", False),
     no_preload: ("the kernels' preload failed: ModuleNotFoundError: No module named 'no_such_package'", None),
     long_sockets: ("OSError: AF_UNIX path too long", False),
     no_kernel: ("RuntimeError: Kernel died before replying to kernel_info", None),
-    no_nbgrader: ("nbgrader's process exited with code 1", False),
 }
 if not WHY_NO_SANDBOX:
     OUR_FAILURES[no_bubblewrap] = ("FileNotFoundError: [Errno 2] No such file or directory: 'bwrap'", True)
 
 
-@pytest.mark.parametrize("fail", mark_slow(OUR_FAILURES, fast=2))
+@pytest.mark.parametrize("fail", mark_slow(OUR_FAILURES, fast=1))
 def test_our_own_failure_is_no_score(course: Path, fail: Callable, monkeypatch: pytest.MonkeyPatch):
     reason, sandboxed = OUR_FAILURES[fail]
     with monkeypatch.context() as patch:
@@ -402,12 +451,8 @@ def tmpdir(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield folder
 
 
-@pytest.mark.parametrize(
-    "tmpdir",
-    [*TMPDIRS[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in TMPDIRS[2:])],
-    indirect=True,
-    ids=len,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("tmpdir", TMPDIRS, indirect=True, ids=len)
 def test_kernels_run_whatever_tmpdir_is(course: Path, tmpdir: Path):
     run_preflight()
 
@@ -471,13 +516,14 @@ def clone(pristine_clone: Path, tmp_path: Path) -> Path:
     return shutil.copytree(pristine_clone, tmp_path / "another clone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "variables"),
     [
         ([], {}),
-        pytest.param(["--without-sandbox"], {}, marks=pytest.mark.slow),
-        pytest.param([], {"PYTHONSAFEPATH": "1"}, marks=pytest.mark.slow),
-        pytest.param([], {"PYTHONPATH": str(REPOSITORY)}, marks=pytest.mark.slow),
+        (["--without-sandbox"], {}),
+        ([], {"PYTHONSAFEPATH": "1"}),
+        ([], {"PYTHONPATH": str(REPOSITORY)}),
     ],
 )
 def test_a_clone_is_graded_with_its_own_packages(
@@ -489,10 +535,18 @@ def test_a_clone_is_graded_with_its_own_packages(
     assert points(clone) == {"ann": 4}
 
 
-def test_nbgrader_grades_a_clone_with_its_own_packages(clone: Path):
+def test_nbgrader_grades_a_clone_with_its_own_packages_and_enters_nothing_where_the_setup_fails(clone: Path):
+    """nbgrader's own command, with this repository's settings."""
+    change_notebook(clone, "changed", delete(1))
+    change_notebook(
+        clone, "broken", lambda notebook: notebook.cells.insert(0, nbformat.v4.new_code_cell("open = None"))
+    )
     script = Path(sys.executable).with_name("nbgrader")
-    subprocess.run([script, "autograde", COURSE], cwd=clone, check=True, capture_output=True)
-    assert points(clone) == {"ann": 4}
+    done = subprocess.run([script, "autograde", COURSE], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 1 and "its setup cell failed: TypeError: 'NoneType' object is not callable" in done.stderr
+    scores = {student: entry[0] for (student, notebook, _), entry in entries(clone).items() if notebook == "one"}
+    assert scores == {"ann": 2, "changed": 0, "broken": None}
+    assert not (clone / "autograded" / "broken" / COURSE).exists(), "a later run does not grade it again"
 
 
 def test_other_packages_than_the_clones_are_refused(clone: Path):
