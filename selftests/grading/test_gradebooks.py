@@ -326,28 +326,27 @@ WAIT = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(
 
 
 def test_a_scheduler_killed_during_the_class_costs_no_score(course: Path, cluster: Cluster):
-    for student in ("ann", "cem", "dee"):
-        hand_in(course, student, CLASS[student])
-    for student in ("bob", "eve"):
-        hand_in(course, student, {"one": WAIT + RIGHT, "two": WRONG})
+    tiny.hand_in_class(course)
+    hand_in(course, "bob", {"one": WAIT + RIGHT, "two": WRONG})
     process = tiny.start(course, "--scheduler", cluster.address)
-    graded = tiny.wait_for(lambda: tiny.points(course), MAX_SECONDS)
+    tiny.wait_for(lambda: any(course.glob(".grading/*/results/*/*/entered")), MAX_SECONDS)
     cluster.scheduler.kill()
     printed, _ = process.communicate(timeout=MAX_SECONDS)
     assert process.returncode == 1 and "Traceback" not in printed
     entered = tiny.points(course)
-    assert graded.keys() <= entered.keys() <= {"ann", "cem", "dee"}
-    assert entered == {student: POINTS[student] for student in entered}
-    lost = {*CLASS, "eve"} - {*entered}
+    assert entered and entered == {student: POINTS[student] for student in entered}
+    lost = CLASS.keys() - entered
+    assert "bob" in lost
     for student in lost:
         assert f"{student}: NOT GRADED (the connection to the scheduler was lost)" in printed
     assert set(printed.splitlines()[-1].removeprefix("Not graded, try again: ").split(", ")) == lost
 
-    before = {key: value for key, value in tiny.entries(course).items() if key[0] in entered}
+    times = {student: time for student, time in tiny.result_times(course).items() if student in entered}
     (course / "solutions" / tiny.COURSE / "go").touch()
-    assert f"5 submissions: {len(entered)} graded already, {len(lost)} to grade." in grade(course)
-    assert tiny.points(course) == POINTS | {"eve": 2}
-    assert {key: value for key, value in tiny.entries(course).items() if key[0] in entered} == before
+    # A worker outlives its scheduler: what it has graded meanwhile is only to be entered.
+    assert f"4 submissions: {len(entered)} graded already, " in grade(course)
+    assert tiny.points(course) == POINTS
+    assert times.items() <= tiny.result_times(course).items()
 
 
 def test_a_scheduler_without_workers_is_named(course: Path, scheduler: Cluster):
