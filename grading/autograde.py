@@ -9,6 +9,7 @@ Remarks on the notebooks' cells go to FOLDER/remarks, one line each.
 
 import gc
 import json
+import resource
 import secrets
 import sys
 from pathlib import Path
@@ -34,11 +35,16 @@ STUDENT = "submission"
 OUTCOMES = "outcomes"
 SOURCE = "source"
 """The folder in FOLDER with the instructor's files beside the notebooks, which nbgrader copies over the student's."""
+NBGRADER_BYTES = 4 * 2**30
+"""Memory of this process, which holds one notebook with its output."""
 NOT_A_NOTEBOOK = "the file is not a valid notebook"
 
 KERNEL_DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond")
 """How jupyter_client's errors begin; no cell has been executed then."""
-REASONS = STOPPED | {NotebookValidationError: "a cell or an output violates the notebook format"}
+REASONS = STOPPED | {
+    NotebookValidationError: "a cell or an output violates the notebook format",
+    MemoryError: "the notebook with its output is too large for nbgrader's memory limit",
+}
 
 
 class ErrorKeepingAutograde(Autograde):
@@ -65,6 +71,7 @@ class ErrorKeepingAutograde(Autograde):
 def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
     """Grade these notebooks, and record the outcome of each."""
     die_with_parent()
+    resource.setrlimit(resource.RLIMIT_DATA, (NBGRADER_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     app = AutogradeApp()
     app.initialize(
         [
@@ -107,7 +114,11 @@ def grade_notebook(app: AutogradeApp, kernels: KernelServer, file: Path) -> str:
     except (GradingError, OSError) as error:
         return describe(error)
     except (NbGraderException, SystemExit):
-        return describe(converter.error) if is_notebook(file) else NOT_A_NOTEBOOK
+        return (
+            describe(converter.error)
+            if isinstance(converter.error, MemoryError) or is_notebook(file)
+            else NOT_A_NOTEBOOK
+        )
     return "graded"
 
 

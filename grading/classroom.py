@@ -22,13 +22,23 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from grading import folders, merge, preflight, private_gradebook, results, worker
-from grading.course import Course, escape_undecodable, fingerprint, notebook_names, printable, why_invalid_name
+from grading.course import (
+    Course,
+    escape_undecodable,
+    fingerprint,
+    notebook_names,
+    printable,
+    why_invalid_name,
+    why_too_large,
+)
 from grading.errors import GradingError
 from grading.kernels import sandbox
 from grading.kernels.limits import Limits
 from grading.results import Result
 from grading.worker import Task
 
+FILE_MEGABYTES, SUBMISSION_MEGABYTES = 100, 200
+"""The sizes up to which a file and a submission are read, unless the settings have others."""
 WORKER_TIMEOUT_SECONDS = 10
 """How long to wait for a running scheduler's first worker."""
 
@@ -130,12 +140,17 @@ def make_plan(course: Course, settings: Config, students: list[str], options: Op
         "preload": settings.ClassGrading.get("preload", ""),
         "run": secrets.token_hex(),
     }
+    limits = settings.ClassGrading
+    sizes = limits.get("file_megabytes", FILE_MEGABYTES), limits.get("submission_megabytes", SUBMISSION_MEGABYTES)
     plan = Plan()
     for student in students:
         if reason := why_invalid_name(student):
             plan.not_graded[student] = reason
             continue
         try:
+            if reason := why_too_large(course.submission(student), course.ignore, *sizes):
+                plan.not_graded[student] = reason
+                continue
             content = fingerprint(course.submission(student), course.ignore)
         except OSError as error:
             plan.not_graded[student] = f"its folder is unreadable: {error.strerror}"

@@ -21,6 +21,8 @@ from grading.folders import remove
 
 MAX_DEPTH = 50
 """Levels of nested folders in a submission."""
+MAX_FILES = 10_000
+"""Files in a submission."""
 MAX_PATH_BYTES = 2000
 """Length of a file's path in a submission, which must leave room for the folders that it is copied into."""
 
@@ -202,6 +204,19 @@ def _copy(file: Path, target: Path) -> None:
         if file.suffix != ".ipynb" or reading.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             reading.seek(0)
         shutil.copyfileobj(reading, writing)
+
+
+def why_too_large(submission: Path, ignore: tuple[str, ...], file_megabytes: float, megabytes: float) -> str:
+    """Return why a submission is too large to be read; empty if it is not. Raises `OSError` if it is unreadable."""
+    files = inspect_submission(submission, ignore).files
+    if len(files) > MAX_FILES:
+        return f"it has {len(files):,} files, and {MAX_FILES:,} are the limit"
+    sizes = {path: (submission / path).stat().st_size / 1e6 for path in files}
+    largest = max(sizes, key=lambda path: sizes[path], default=Path())
+    if sizes.get(largest, 0) > file_megabytes:
+        return f"{printable(str(largest))} has {sizes[largest]:,.0f} MB, and {file_megabytes:g} are the limit of a file"
+    total = sum(sizes.values())
+    return f"its files have {total:,.0f} MB, and {megabytes:g} are the limit" if total > megabytes else ""
 
 
 def fingerprint(submission: Path, ignore: tuple[str, ...]) -> str:

@@ -13,11 +13,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from nbconvert.filters import strip_ansi
 from nbgrader.api import Gradebook
 from nbgrader.utils import parse_utc
 
@@ -35,7 +38,7 @@ from grading.course import (
 from grading.errors import GradingError
 from grading.kernels import fork_server_client, kernel_launcher, sandbox
 from grading.kernels.limits import Limits
-from grading.kernels.warm_start import SOCKETS, Settings
+from grading.kernels.warm_start import RUNTIME, Settings
 from grading.private_gradebook import url
 from grading.restored_cells import REMARKS
 from grading.results import NotebookResult, Result
@@ -45,6 +48,10 @@ NUMERICS = {"OMP_NUM_THREADS": "1"}
 """Environment variables that determine the last bits of floating-point results."""
 STARTUP_SECONDS = 60
 """Time for nbgrader and a kernel to start, in addition to a notebook's own time limit."""
+LOG_BYTES = 2**16
+"""How much of what nbgrader and a student's kernels print is kept: the last part."""
+SECONDS_TO_CLOSE = 10
+"""How long the log is awaited after nbgrader's process has exited."""
 MAX_TMPDIR_BYTES = 48
 """A socket's path may have 103 bytes (on macOS; 107 on Linux), and ours are some fifty longer than TMPDIR."""
 
@@ -168,7 +175,7 @@ def run_nbgrader(task: Task, folder: Path, environment: dict[str, str], notebook
 def run_autograde(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> str:
     """Run nbgrader's process until it exits; return how it exited, in case a notebook has no outcome."""
     command = [sys.executable, "-m", "grading.autograde", str(folder), task.course.assignment, *notebooks]
-    runtime = folder / SOCKETS
+    runtime = folder / RUNTIME
     runtime.mkdir(exist_ok=True)
     environment = (
         os.environ
@@ -183,25 +190,49 @@ def run_autograde(task: Task, folder: Path, environment: dict[str, str], noteboo
         }
     )
     seconds = len(notebooks) * (task.limits.seconds + STARTUP_SECONDS)
-    with open(folder / "log", "ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=task.course.settings_folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return f"nbgrader timed out after {seconds:g} seconds"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    process = subprocess.Popen(
+        command,
+        cwd=task.course.settings_folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # a file would be the student's to fill, or to empty
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    printed = LastPart(process.stdout)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"nbgrader timed out after {seconds:g} seconds"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with open(folder / "log", "a", encoding="utf-8") as log:
+            log.write(printed.text())
     return f"{results.NOT_GRADED}nbgrader's process exited with code {code}"
+
+
+class LastPart(threading.Thread):
+    """Reads a pipe to its end, and keeps the last `LOG_BYTES`."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        assert pipe
+        self.pipe, self.kept = pipe, bytearray()
+        self.start()
+
+    def run(self) -> None:
+        with self.pipe:
+            while chunk := os.read(self.pipe.fileno(), LOG_BYTES):
+                self.kept += chunk
+                del self.kept[:-LOG_BYTES]
+
+    def text(self) -> str:
+        """Return what is kept, without a terminal's escape sequences; processes that still print are not awaited."""
+        self.join(SECONDS_TO_CLOSE)
+        lines = strip_ansi(bytes(self.kept).decode(errors="replace")).splitlines()
+        return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def read_outcomes(file: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ if __name__ == "__main__":
 import kernel_server
 import namespaces
 from process_control import die_with_parent
+from system_calls import Filter, filtered
 
 if __name__ == "__main__":
     del sys.path[0]  # this file's folder, which is not for notebooks to import from
@@ -104,12 +105,12 @@ def make_sandbox(command: list[str]) -> tuple[subprocess.Popen, dict[str, int]]:
     When this process exits, the pipe to `cat` closes, and the sandbox ends with it.
     """
     reading, writing = os.pipe()
-    with open(reading, "rb") as info:
+    with open(reading, "rb") as info, filtered(command) as (prefix, system_calls):
         bubblewrap = subprocess.Popen(
-            [*command[:1], "--info-fd", str(writing), *command[1:], "cat"],
+            [*prefix, "--info-fd", str(writing), "cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            pass_fds=[writing],
+            pass_fds=[writing, system_calls],
         )
         os.close(writing)
         first = json.load(info)["child-pid"]
@@ -131,6 +132,7 @@ def become_kernel_server(
     """
     try:
         namespaces.drop_privileges()
+        Filter().load()
         namespaces.verify_inside(sandbox)
         die_with_parent()
         os.setsid()

@@ -15,7 +15,7 @@ from pathlib import Path
 from grading.kernels import sandbox
 
 PROGRAM = Path(__file__).with_name("fork_server.py")
-IMPORTED = ("kernel_server.py", "namespaces.py", "process_control.py")
+IMPORTED = ("kernel_server.py", "namespaces.py", "process_control.py", "system_calls.py")
 """The files that the program imports."""
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from grading.kernels import sandbox
 from grading.kernels.limits import monitor
 from grading.kernels.process_control import die_with_parent
-from grading.kernels.warm_start import SOCKETS, read_process, read_settings, send_request
+from grading.kernels.warm_start import read_process, read_settings, send_request
 
 NAME = "graded"
 """The name under which Jupyter knows this kernel in the worker's folder."""
@@ -44,21 +44,20 @@ def main(folder: Path, arguments: list[str]) -> int:
     die_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # closes the connection, which kills the kernel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server, copy = read_process(folder)
+    server, settings = read_process(folder), read_settings(folder)
     environment = {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"}
-    if copy:
+    if settings.sandboxed:
         environment = sandbox.inner_environment(environment)
-    writable = [copy, folder / SOCKETS] if copy else []
     request = {"arguments": arguments, "environment": environment, "folder": os.getcwd()}
     with send_request(folder, request) as connection:
 
         def has_exited() -> bool:
             return bool(select.select([connection], [], [], 0)[0])
 
-        reason = monitor(server, os.getppid(), writable, read_settings(folder).limits, has_exited)
+        reason = monitor(server, os.getppid(), settings.limits, has_exited)
         if reason:
             (folder / KILLED).write_text(reason, encoding="utf-8")
-            if copy:
+            if settings.sandboxed:
                 os.kill(server, signal.SIGKILL)  # and with it the whole sandbox
             return 1
         reply = connection.recv(16).strip()

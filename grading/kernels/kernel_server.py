@@ -1,15 +1,15 @@
 """A process with preloaded imports that forks a kernel for each notebook of one submission.
 
-    python kernel_server.py FILE_DESCRIPTOR STATEMENTS [ORIGINAL COPY]
+    python kernel_server.py FILE_DESCRIPTOR STATEMENTS [ORIGINAL WRITABLE FOLDER...]
 
 It starts inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
 It executes the statements once; if they fail, it answers the first request with the error, and exits. Then it serves
 requests at the socket, each one line of JSON: `{}` asks it to reset the sandbox for the next notebook; the arguments,
 environment and folder of a kernel ask for a kernel to be forked, and are answered with its exit code.
 
-To reset the sandbox is to delete everything that the previous notebook has left there. ORIGINAL is nbgrader's folder
-for the submission, mounted read-only; every kernel gets a copy of its files in COPY, its current folder. The copy is
-made in here because a student's code could leave links in COPY, which are harmless inside the sandbox.
+To reset the sandbox is to delete everything that the previous notebook has left in WRITABLE and the system's folders
+for temporary files, and to make each FOLDER in WRITABLE. ORIGINAL is nbgrader's folder for the submission, mounted
+read-only; every kernel gets a copy of its files in its current folder.
 
 Inside the sandbox it can import process_control.py beside it, and no other module of this package.
 """
@@ -45,7 +45,7 @@ IN_MEMORY = ("/tmp", "/dev/shm")
 """The sandbox's own folders that notebooks can write to."""
 
 
-def main(listening: socket.socket, statements: str, original: str = "", copy: str = "") -> None:
+def main(listening: socket.socket, statements: str, original: str = "", *writable: str) -> None:
     """Serve until this process is killed or the sandbox cannot be reset."""
     try:
         preload(statements)
@@ -54,7 +54,7 @@ def main(listening: socket.socket, statements: str, original: str = "", copy: st
         connection, _ = listening.accept()
         connection.sendall(f"{type(error).__name__}: {error}\n".encode())
         sys.exit(1)
-    serve_submission(listening, original, copy)
+    serve_submission(listening, original, *writable)
 
 
 def preload(statements: str) -> None:
@@ -64,28 +64,29 @@ def preload(statements: str) -> None:
     gc.enable()
 
 
-def serve_submission(listening: socket.socket, original: str = "", copy: str = "") -> None:
+def serve_submission(listening: socket.socket, original: str = "", *writable: str) -> None:
     """Fork the kernels of one submission."""
     become_subreaper()
     while True:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):
             request = json.loads(connection.makefile().readline() or "{}")
-            if not request and copy and not reset_sandbox(copy):
+            if not request and writable and not reset_sandbox(*writable):
                 sys.exit("files left by a notebook cannot be deleted")
             reply = run_kernel(request, connection, listening, original) if request else "ready"
             connection.sendall(f"{reply}\n".encode())
 
 
-def reset_sandbox(copy: str) -> bool:
-    """Delete the files that a notebook has left, and make an empty home; return whether that succeeded."""
-    find = ["find", copy, *IN_MEMORY, "-xdev"]  # not the mounts in /tmp
+def reset_sandbox(writable: str, *folders: str) -> bool:
+    """Delete the files that a notebook has left, and make its empty folders; return whether that succeeded."""
+    find = ["find", writable, *IN_MEMORY, "-xdev"]  # not the mounts in there
     restore_permissions = ["-type", "d", "!", "-perm", "-u=rwx", "-execdir", "chmod", "u+rwx", "{}", ";"]
     for action in (restore_permissions, ["-mindepth", "1", "-delete"]):
         subprocess.run([*find, *action], stderr=subprocess.DEVNULL)
     try:
-        os.mkdir(os.environ["HOME"])
-        return not os.listdir(copy)
+        for folder in (os.environ["HOME"], *folders):
+            os.makedirs(folder)
+        return os.path.ismount(writable)  # unless a folder that it lies in was moved
     except OSError:
         return False
 

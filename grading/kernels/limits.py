@@ -1,23 +1,23 @@
 """Resource limits of a kernel, and the loop that enforces them.
 
-The operating system enforces the limits on a single process. Limits on all processes of a kernel together, and on the
-size of the files it writes, would need root's help; they are polled several times a second instead, and a kernel that
-exceeds one is killed. A sandbox's in-memory file systems are not counted here: sandbox.py limits their sizes.
+The operating system enforces the limits on a single process. Limits on all processes of a kernel together would need
+root's help; they are polled several times a second instead, and a kernel that exceeds one is killed. Memory that
+belongs to no process is not counted here: sandbox.py limits the sizes of file systems in memory, system_calls.py
+refuses what else there is, and each open file is charged for what may wait in it to be read.
 """
 
 import contextlib
 import functools
 import os
 import resource
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading.folders import disk_usage
-
 POLLS_PER_SECOND = 5
+BUFFER_BYTES = 2**19
+"""What an open socket or pipe may hold unread, by Linux's defaults."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class Limits:
     memory: int = 4 * 2**30
     """Bytes used by all processes together."""
     processes: int = 64
+    threads: int = 512
+    """Threads of all processes together."""
     file_size: int = 2**30
-    """Bytes of one file, and of all files together in the folders that a kernel can write to."""
+    """Bytes of one file."""
     nbgrader_memory: int = 2**30
     """Bytes by which nbgrader's own process may grow, which holds the notebook's output."""
     address_space: int = 64 * 2**30
@@ -42,7 +44,8 @@ class Limits:
             (resource.RLIMIT_FSIZE, self.file_size),
             (resource.RLIMIT_AS, self.address_space),
             (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_NOFILE, 4096),
+            (resource.RLIMIT_DATA, self.address_space),
+            (resource.RLIMIT_NOFILE, 1024),
         ):
             hard = resource.getrlimit(which)[1]
             limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
@@ -52,16 +55,12 @@ class Limits:
             Path(f"/proc/{process or 'self'}/oom_score_adj").write_text("1000")
 
 
-def monitor(
-    process: int, nbgrader: int, folders: Sequence[Path], limits: Limits, has_exited: Callable[[], bool]
-) -> str:
+def monitor(process: int, nbgrader: int, limits: Limits, has_exited: Callable[[], bool]) -> str:
     """Monitor a kernel until `has_exited()`; return which limit it exceeded, or an empty string.
 
-    `process` is the root of the kernel's process tree, `nbgrader` is nbgrader's process, and `folders` are those on
-    disk that the kernel can write to.
+    `process` is the root of the kernel's process tree, and `nbgrader` is nbgrader's process.
     """
     deadline = time.monotonic() + limits.seconds
-    polls = 0
     nbgrader_before = memory_of(nbgrader)  # with what it has not returned of the output of earlier notebooks
     while not has_exited():
         if time.monotonic() > deadline:
@@ -69,14 +68,13 @@ def monitor(
         processes = list(process_tree(process, limits.processes + 2))
         if len(processes) > limits.processes:
             return f"it had more than {limits.processes} processes"
-        on_disk, in_memory = sizes_of_deleted_files(processes, folders)
-        if total_memory(processes, limits.memory - in_memory) > limits.memory - in_memory:
+        if sum(count(each, "task") for each in processes) > limits.threads:
+            return f"it had more than {limits.threads} threads"
+        unread = BUFFER_BYTES * sum(count(each, "fd") for each in processes)
+        if total_memory(processes, limits.memory - unread) > limits.memory - unread:
             return f"it used more than {limits.memory / 2**30:g} GB of memory"
         if memory_of(nbgrader) - nbgrader_before > limits.nbgrader_memory:
             return "it printed too much"
-        polls += 1
-        if folders and polls % POLLS_PER_SECOND == 0 and disk_usage(folders) + on_disk > limits.file_size:
-            return f"it wrote more than {limits.file_size / 2**30:g} GB to disk"
         time.sleep(1 / POLLS_PER_SECOND)
     return ""
 
@@ -121,18 +119,8 @@ def read_kilobytes(file: str, names: tuple[str, ...]) -> int:
     return 0
 
 
-def sizes_of_deleted_files(processes: Iterable[int], folders: Sequence[Path]) -> tuple[int, int]:
-    """Return the bytes of deleted files that processes hold open: on the folders' disks, and in memory."""
-    disks = {os.stat(folder).st_dev for folder in folders}
-    files = {(file.st_dev, file.st_ino): file for process in processes for file in open_files(process)}
-    deleted = [file for file in files.values() if stat.S_ISREG(file.st_mode) and not file.st_nlink]
-    on_disk = sum(file.st_blocks * 512 for file in deleted if file.st_dev in disks)
-    return on_disk, sum(file.st_blocks * 512 for file in deleted) - on_disk
-
-
-def open_files(process: int) -> Iterator[os.stat_result]:
-    """Yield the status of each file that a process has open, as far as it is accessible."""
+def count(process: int, what: str) -> int:
+    """Return how many threads (`task`) or open files (`fd`) a process has; 0 if it has exited."""
     with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{process}/fd"):
-            with contextlib.suppress(OSError):
-                yield os.stat(f"/proc/{process}/fd/{descriptor}")
+        return len(os.listdir(f"/proc/{process}/{what}"))
+    return 0

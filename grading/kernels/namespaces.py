@@ -64,13 +64,14 @@ def drop_privileges() -> None:
 
 
 def verify_inside(namespaces: dict[str, int]) -> None:
-    """Raise `PermissionError` unless this process is in all namespaces and has no capabilities."""
+    """Raise `PermissionError` unless this process is in all namespaces, without capabilities and filtered."""
     outside = [kind for kind, namespace in namespaces.items() if not is_in(kind, namespace)]
     with open("/proc/self/status") as status:
         lines = dict(line.split(":", 1) for line in status)
     capabilities = [name for name, value in lines.items() if name.startswith("Cap") and int(value, 16)]
-    if outside or capabilities or lines["NoNewPrivs"].strip() != "1":
-        raise PermissionError(f"this process is not in the sandbox: {outside=}, {capabilities=}")
+    filtered = lines["Seccomp"].strip() == "2"
+    if outside or capabilities or lines["NoNewPrivs"].strip() != "1" or not filtered:
+        raise PermissionError(f"this process is not in the sandbox: {outside=}, {capabilities=}, {filtered=}")
 
 
 def close_other_descriptors(kept: int) -> None:

@@ -1,8 +1,9 @@
 """The sandbox that kernels run in: a command line for bubblewrap that lists everything that exists inside.
 
 The system's programs and libraries, Python with its packages, the workbook's own packages, the model and the cached
-references are read-only. The folder with a copy of the submission and that with the kernel's sockets are writable, as
-are a small /tmp and a smaller /dev/shm in memory. There is no network, and processes outside are invisible.
+references are read-only, as is /proc. What is writable lies in memory, in file systems of a fixed size that no hidden
+or deleted file exceeds: the folder with a copy of the submission and the kernel's sockets, /tmp and /dev/shm. There is
+no network, processes outside are invisible, and system_calls.py says which system calls are refused.
 """
 
 import os
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import platformdirs
+
+from grading.kernels.system_calls import filtered
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
 # The parts of /etc that programs need to find libraries, fonts and the time of day.
@@ -38,28 +41,36 @@ VARIABLES = (
     "TZ",
 )
 HOME = "/tmp/home"
+COPY_BYTES = 512 * 2**20
 TMP_BYTES = 512 * 2**20
-UNPRIVILEGED_ID = 65534  # the user and group `nobody`
 SHARED_MEMORY_BYTES = 64 * 2**20
+UNPRIVILEGED_ID = 65534  # the user and group `nobody`
 
 
 def why_unavailable() -> str:
     """Return why no sandbox can be created here; empty where one can."""
     if not shutil.which("bwrap"):
         return "bubblewrap is not installed (on Debian: apt-get install bubblewrap)"
-    trial = subprocess.run([*command({}, {}, {}), "true"], capture_output=True, text=True)
+    try:
+        with filtered(command([], {}, {})) as (prefix, system_calls):
+            trial = subprocess.run([*prefix, "true"], capture_output=True, text=True, pass_fds=[system_calls])
+    except OSError as error:
+        return f"system calls cannot be filtered here ({error}; on Debian: apt-get install libseccomp2)"
     return f"bubblewrap cannot create one here ({trial.stderr.strip()})" if trial.returncode else ""
 
 
-def command(writable: dict[Path, Path], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
-    """Return the command line that runs the program appended to it in a sandbox.
+def command(writable: list[Path], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
+    """Return the command line that runs the program appended to it in a sandbox; `filtered` completes it.
 
-    `writable` maps folders outside to their paths inside; `extra_readable` does so for files and folders besides those
-    that every notebook needs.
+    `writable` are folders, empty in there; `extra_readable` maps files and folders, besides those that every notebook
+    needs, to their paths inside.
     """
-    isolation = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--proc", "/proc"]
+    isolation = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+    # Where root grades, most of /proc/sys would be writable, without any capability.
+    isolation += ["--proc", "/proc", "--remount-ro", "/proc"]
     user = ["--uid", str(os.getuid()), "--gid", str(os.getgid())]
-    return ["bwrap", *isolation, *user, *contents(writable, environment, extra_readable)]
+    folders = [option for path in writable for option in in_memory(path, COPY_BYTES)]
+    return ["bwrap", *isolation, *user, *contents(folders, environment, extra_readable)]
 
 
 def command_for_nested_sandboxes(
@@ -72,21 +83,27 @@ def command_for_nested_sandboxes(
     isolation = ["--unshare-user", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--bind", "/proc", "/proc"]
     # Root without capabilities could not create a nested sandbox in which to be root again; any other user can.
     user = ["--uid", str(UNPRIVILEGED_ID), "--gid", str(UNPRIVILEGED_ID)]
-    return ["bwrap", *isolation, *user, *contents(writable, environment, extra_readable)]
+    binds = [option for outside, inside in writable.items() for option in ("--bind", str(outside), str(inside))]
+    return ["bwrap", *isolation, *user, *contents(binds, environment, extra_readable)]
 
 
-def contents(writable: dict[Path, Path], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
+def in_memory(path: str | Path, size: int) -> list[str]:
+    """Return bubblewrap's options for a file system in memory, of that many bytes."""
+    return ["--size", str(size), "--tmpfs", str(path)]
+
+
+def contents(writable: list[str], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
     """Return bubblewrap's options for the sandbox's files and environment, without capabilities."""
     arguments = ["--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--dev", "/dev"]
     # bubblewrap's own in-memory file systems, /dev and the root, are unlimited in size: mount them read-only.
-    arguments += ["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    arguments += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp", "--dir", HOME]
+    # Mapped as shared, /dev/zero is memory that is not counted: an empty device takes its place.
+    arguments += ["--dev-bind", "/dev/null", "/dev/zero"]
+    arguments += [*in_memory("/dev/shm", SHARED_MEMORY_BYTES), "--remount-ro", "/dev"]
+    arguments += [*in_memory("/tmp", TMP_BYTES), "--dir", HOME, *writable]
     for outside, inside in ({path: path for path in readable_paths(environment)} | extra_readable).items():
         arguments += ["--ro-bind", str(outside), str(inside)]
     for path in hidden_folders():
         arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]
-    for outside, inside in writable.items():
-        arguments += ["--bind", str(outside), str(inside)]
     arguments += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in inner_environment(environment).items():
         arguments += ["--setenv", name, value]

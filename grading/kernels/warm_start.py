@@ -11,15 +11,17 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from grading import folders
 from grading.errors import GradingError
 from grading.kernels import sandbox
 from grading.kernels.fork_server_client import ForkedProcess
 from grading.kernels.limits import Limits
+from grading.kernels.system_calls import filtered
 
 PROGRAM = Path(__file__).with_name("kernel_server.py")
 IMPORTED = Path(__file__).with_name("process_control.py")
@@ -27,10 +29,12 @@ SETTINGS = "settings.json"
 """How to run kernels, in the worker's folder."""
 SOCKET = "requests"
 """The kernel server's socket, in the worker's folder, which the submission cannot see."""
-PROCESS = "process.json"
-"""The kernel server's process id and the folder it copies the submission to, for `read_process`."""
-SOCKETS = "run"
-"""The folder of the kernels' connection files and sockets."""
+PROCESS = "process"
+"""The kernel server's process id, in the worker's folder."""
+RUNTIME = "run"
+"""The folder of the kernels' connection files, in the worker's folder; a sandbox can read it."""
+SOCKETS = "ipc"
+"""The kernels' sockets, in the worker's folder. Those of a sandbox lie in its own memory, and this is a link there."""
 ORIGINAL = Path("/submission")
 """Where nbgrader's folder for the submission is mounted, read-only, in the sandbox. Each kernel gets a copy of it."""
 READY = "ready"
@@ -82,7 +86,10 @@ class KernelServer:
             self._start()
             if (reply := self._reset(SECONDS_TO_START)) != READY:
                 raise GradingError(f"the kernels' preload failed: {reply or 'its process exited'}")
-        folders.clear(self.folder / SOCKETS)
+            if self.settings.sandboxed:
+                sockets = self.folder / SOCKETS
+                sockets.symlink_to(f"/proc/{self._process_inside()}/root{sockets}")
+        folders.clear(self.folder / RUNTIME)
 
     def stop(self) -> None:
         """Kill it and all of its kernels."""
@@ -100,24 +107,31 @@ class KernelServer:
 
     def _start(self) -> None:
         (self.folder / SOCKET).unlink(missing_ok=True)
-        for old in self.folder.glob("copy-*"):
-            folders.remove(old)
-        (self.folder / SOCKETS).mkdir(exist_ok=True)
+        folders.remove(self.folder / SOCKETS)
+        if not self.settings.sandboxed:
+            (self.folder / SOCKETS).mkdir()
+        (self.folder / RUNTIME).mkdir(exist_ok=True)
         self.inside.mkdir(parents=True, exist_ok=True)
-        copy = Path(tempfile.mkdtemp(prefix="copy-", dir=self.folder)) if self.settings.sandboxed else None
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self.folder / SOCKET))
             listening.listen()
-            prefix, arguments = self._sandbox(copy) if copy else ([], [])
+            prefix, arguments = self._sandbox() if self.settings.sandboxed else ([], [])
             self.process = self._fork(prefix, arguments, listening) or self._run(prefix, arguments, listening)
-        about = {"process": self.process.pid, "copy": str(copy or "")}
-        (self.folder / PROCESS).write_text(json.dumps(about), encoding="utf-8")
+        (self.folder / PROCESS).write_text(str(self.process.pid), encoding="utf-8")
 
-    def _sandbox(self, copy: Path) -> tuple[list[str], list[str]]:
+    def _sandbox(self) -> tuple[list[str], list[str]]:
         """The command line that creates the sandbox, and the kernel server's arguments about it."""
-        writable = {copy: self.inside, self.folder / SOCKETS: self.folder / SOCKETS}
-        readable = {PROGRAM: PROGRAM, IMPORTED: IMPORTED, self.inside: ORIGINAL}
-        return sandbox.command(writable, dict(os.environ), readable), [str(ORIGINAL), str(self.inside)]
+        runtime = self.folder / RUNTIME
+        readable = {PROGRAM: PROGRAM, IMPORTED: IMPORTED, self.inside: ORIGINAL, runtime: runtime}
+        arguments = [ORIGINAL, self.folder, self.inside, self.folder / SOCKETS]
+        return sandbox.command([self.folder], dict(os.environ), readable), [str(argument) for argument in arguments]
+
+    def _process_inside(self) -> int:
+        """The id of a process whose root is that of the sandbox."""
+        if isinstance(self.process, ForkedProcess):
+            return self.process.server
+        assert self.process
+        return psutil.Process(self.process.pid).children(recursive=True)[-1].pid
 
     def _fork(self, prefix: list[str], arguments: list[str], listening: socket.socket) -> ForkedProcess | None:
         """Have the worker's fork server fork it, which takes no time; None where that is not possible."""
@@ -132,12 +146,17 @@ class KernelServer:
     def _run(self, prefix: list[str], arguments: list[str], listening: socket.socket) -> subprocess.Popen:
         """Start it as a program, which begins with its imports."""
         program = [sys.executable, str(PROGRAM), str(listening.fileno()), self.settings.preload]
-        return subprocess.Popen(
-            [*prefix, *program, *arguments],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[listening.fileno()],
-            preexec_fn=self.settings.limits.apply,
-        )
+        descriptors = [listening.fileno()]
+        with contextlib.ExitStack() as stack:
+            if prefix:
+                prefix, system_calls = stack.enter_context(filtered(prefix))
+                descriptors.append(system_calls)
+            return subprocess.Popen(
+                [*prefix, *program, *arguments],
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                preexec_fn=self.settings.limits.apply,
+            )
 
 
 def send_request(folder: Path, request: dict, seconds: float | None = None) -> socket.socket:
@@ -149,7 +168,6 @@ def send_request(folder: Path, request: dict, seconds: float | None = None) -> s
     return connection
 
 
-def read_process(folder: Path) -> tuple[int, Path | None]:
-    """Read the kernel server's process id and, in a sandbox, the copy of the submission that kernels write to."""
-    about = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
-    return about["process"], Path(about["copy"]) if about["copy"] else None
+def read_process(folder: Path) -> int:
+    """Read the kernel server's process id."""
+    return int((folder / PROCESS).read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ CHECKER = "def check(answer):\n    assert answer == 'forty-two'\n"
 
 DIED = "one: the kernel died or was killed while running"
 TOO_MUCH_MEMORY = "one: killed: it used more than 4 GB of memory"
-TOO_MUCH_WRITTEN = "one: killed: it wrote more than 1 GB to disk"
+TOO_LARGE = "one: the notebook with its output is too large for nbgrader's memory limit"
 PUT_BACK = "one: missing cells were put back: check"
 NOT_A_NOTEBOOK = "one: the file is not a valid notebook"
 TIMED_OUT = "one: a cell timed out and ignored the interrupt"
@@ -170,6 +170,11 @@ def a_pipe(place: Path, world: World) -> None:
     os.mkfifo(place / "one.ipynb")
 
 
+def a_sparse_file(place: Path, world: World) -> None:
+    with open(place / "sparse", "wb") as stream:
+        stream.truncate(3 * 2**30)
+
+
 def without(*names: str) -> Change:
     return lambda place, world: [(place / name).unlink() for name in names] and None
 
@@ -269,40 +274,155 @@ for _ in range(1200):
 """
     + WAIT
 )
+# In every folder, files of 64 MB that are kept in some way until there is no more space, or until there are 3 GB.
 FILL = """
-import os
-total, number = 0, 0
-for folder in ("/tmp", "/dev", "/dev/shm", "/", "/var/tmp", "/run"):
+import array, json, mmap, os, socket
+from ipykernel.connect import get_connection_file
+sockets = os.path.dirname(json.load(open(get_connection_file()))["ip"])
+os.makedirs("d")
+total, size, kept = 0, 64 * 2**20, [socket.socketpair()]
+for folder in ("/tmp", "/dev", "/dev/shm", "/", "/var/tmp", "/run", os.getcwd(), "d", sockets, "@course@"):
     try:
         while total < 3 * 2**30:
-            number += 1
-            with open(os.path.join(folder, str(number)), "wb") as stream:
-                for _ in range(128):
-                    total += stream.write(bytes(2**20))
+            path = os.path.join(folder, str(total))
+            file = os.open(path, os.O_RDWR | os.O_CREAT)
+            try:
+                {keep}
+                os.posix_fallocate(file, 0, size)
+                total += size
+            finally:
+                os.close(file)
     except OSError:
         pass
-answer = 42 if total < 2**30 else total
+{finally_}
+answer = 42 if total < 1.2 * 2**30 else total
 """
-FILL_A_FOLDER = (
-    """
-import os
-for number in range(3):
-    with open(os.path.join({folder}, "big" + str(number)), "wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, 700 * 2**20)
+# Kinds of memory that belong to no process; each is tried up to 1.5 GB, and none of it may be had.
+UNCOUNTED = """
+import ctypes, mmap, os, socket
+libc, size, total, kept = ctypes.CDLL(None, use_errno=True), 2**28, 0, []
+libc.shmat.restype = ctypes.c_void_p
+
+def mapped(file, flags=mmap.MAP_SHARED):
+    kept.append(mmap.mmap(file, size, flags))
+    kept[-1].write(bytes(size))
+    kept[-1].madvise(mmap.MADV_DONTNEED)  # still in memory, but no longer in the process's
+
+def memory_file():
+    file = os.memfd_create("x")
+    os.truncate(file, size)
+    mapped(file)
+    os.close(file)
+
+def memory_in_flight():
+    file = os.memfd_create("x")
+    os.posix_fallocate(file, 0, size)
+    kept.append(socket.socketpair())
+    socket.send_fds(kept[-1][0], [b"x"], [file])
+    os.close(file)
+
+def device_of_zeros():
+    file = os.open("/dev/zero", os.O_RDWR)
+    mapped(file)
+
+def segment():
+    number = libc.shmget(0, size, 0o1600)
+    address = libc.shmat(number, None, 0)
+    if number < 0 or address in (None, 2**64 - 1):
+        raise OSError("refused")
+    ctypes.memset(address, 1, size)
+    libc.shmdt(ctypes.c_void_p(address))
+
+for kind in (memory_file, memory_in_flight, device_of_zeros, segment, lambda: mapped(-1)):
+    try:
+        for _ in range(6):
+            kind()
+            total += size
+    except (OSError, ValueError):
+        pass
+answer = 42 if not total else total
 """
-    + WAIT
-)
-UNSEEN = (
+SOCKET_BUFFERS = (
     """
-import os
+import os, socket
+for _ in range(15):
+    if not os.fork():
+        break
 kept = []
-for number in range(3):
-    kept.append(open("unseen", "wb"))
-    os.unlink("unseen")
-    os.posix_fallocate(kept[-1].fileno(), 0, 700 * 2**20)
+try:
+    while True:
+        kept += socket.socketpair()
+        kept[-1].setblocking(False)
+        while True:
+            try:
+                kept[-1].send(bytes(2**16))
+            except BlockingIOError:
+                break
+except OSError:
+    pass
 """
     + WAIT
 )
+THREADS = (
+    """
+import threading
+threading.stack_size(2**16)
+for _ in range(12_000):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+    + WAIT
+)
+SYSTEM_SETTINGS = """
+import glob, os
+opened = []
+for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/hostname",
+             "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity", "/proc/1/mem", "/proc/1/oom_score_adj",
+             *glob.glob("/proc/sys/fs/*"), *glob.glob("/sys/*/*")):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+        opened.append(path)
+    except OSError:
+        pass
+answer = 42 if not opened else opened
+"""
+SYSTEM_CALLS = """
+import ctypes, errno, os, platform
+libc, arm = ctypes.CDLL(None, use_errno=True), platform.machine() == "aarch64"
+buffer = ctypes.create_string_buffer(128)
+calls = {
+    "add_key": (217 if arm else 248, b"user", b"name", b"secret", 6, -3),
+    "request_key": (218 if arm else 249, b"user", b"name", None, -3),
+    "keyctl": (219 if arm else 250, 0, -3, 1),
+    "bpf": (280 if arm else 321, 5, buffer, 128),
+    "perf_event_open": (241 if arm else 298, buffer, 0, -1, -1, 0),
+    "userfaultfd": (282 if arm else 323, 1),
+    "io_uring_setup": (425, 4, buffer),
+    "ptrace": (117 if arm else 101, 16, os.getppid(), 0, 0),
+    "process_vm_readv": (270 if arm else 310, os.getppid(), buffer, 0, buffer, 0, 0),
+    "unshare": (97 if arm else 272, 0),
+    "mq_open": (180 if arm else 240, b"queue", 0o102, 0o600, None),
+    "msgget": (186 if arm else 68, 1234, 0o1600),
+    "semget": (190 if arm else 64, 1234, 1, 0o1600),
+}
+allowed = []
+for name, arguments in calls.items():
+    if libc.syscall(*arguments) >= 0 or ctypes.get_errno() != errno.EPERM:
+        allowed.append(name)
+answer = 42 if not allowed else allowed
+"""
+# Into the log that the kernel's process has inherited, past its own streams.
+FLOOD = """
+import os
+for process in (os.getppid(), 1):
+    for number in (1, 2):
+        try:
+            with open(f"/proc/{process}/fd/{number}", "wb", buffering=0) as stream:
+                for _ in range(64):
+                    stream.write(b"\x1b[2J\x1b]0;title\x07\xff" * 2**17)
+        except OSError:
+            pass
+answer = 42
+"""
 WRITE_OUTSIDE = """
 import os, site, sys, numpy
 places = ["/tmp", "/etc", "/usr", "/usr/lib", "/var/tmp", "/", "/opt", sys.prefix, "@home@", "@course@",
@@ -437,23 +557,13 @@ CODE = [
         remark=TOO_MUCH_MEMORY,
         code=HOG.format(take="kept.append(bytearray(block))"),
     ),
-    Entry(
-        "memory in files",
-        "allocates memory that is not mapped",
-        remark=TOO_MUCH_MEMORY,
-        code=HOG.format(
-            take="import os\n    kept.append(os.memfd_create('x'))\n    os.posix_fallocate(kept[-1], 0, 2**28)",
-        ),
-    ),
-    Entry(
-        "shared memory",
-        "allocates shared memory",
-        remark=TOO_MUCH_MEMORY,
-        code=HOG.format(
-            take="import mmap\n    kept.append(mmap.mmap(-1, 2**28))\n    kept[-1].write(block)",
-        ),
-    ),
-    Entry("files in memory", "fills every file system that is in memory", one=2, code=FILL),
+    Entry("memory in files", "allocates memory that belongs to no process", one=2, code=UNCOUNTED),
+    Entry("socket buffers", "are full, in sixteen processes", remark=TOO_MUCH_MEMORY, code=SOCKET_BUFFERS),
+    Entry("threads", "are 12,000", remark="one: killed: it had more than 512 threads", code=THREADS),
+    Entry("files in memory", "fills every file system", one=2, code=FILL.format(keep="pass", finally_="")),
+    Entry("system settings", "tries to change the machine's", one=2, code=SYSTEM_SETTINGS),
+    Entry("system calls", "tries those that no notebook needs", one=2, code=SYSTEM_CALLS),
+    Entry("a flooded log", "prints to descriptors that it has inherited", one=2, code=FLOOD),
     Entry(
         "forks",
         "starts more and more processes",
@@ -478,14 +588,6 @@ CODE = [
         "prints it",
         remark="one: killed: it printed too much",
         code=PRINTER.format(end=""),
-    ),
-    Entry("a big folder", "fills its own", remark=TOO_MUCH_WRITTEN, code=FILL_A_FOLDER.format(folder="os.getcwd()")),
-    Entry(
-        "a big other folder",
-        "fills the one with the kernel's sockets",
-        remark=TOO_MUCH_WRITTEN,
-        code="from ipykernel.connect import get_connection_file\n"
-        + FILL_A_FOLDER.format(folder="os.path.dirname(get_connection_file())"),
     ),
     Entry("writes outside", "tries to write wherever it can name a folder", one=2, code=WRITE_OUTSIDE),
     Entry("reads outside", "searches for solutions, grades, other submissions and secrets", one=2, code=READ_OUTSIDE),
@@ -549,15 +651,32 @@ CODE = [
     ),
     Entry(
         "unseen files",
-        "fills the disk with files that it has deleted and keeps open",
-        remark=TOO_MUCH_WRITTEN,
-        code=UNSEEN,
+        "fills every file system with files that it has deleted and keeps open",
+        one=2,
+        code=FILL.format(keep="kept.append(os.dup(file)); os.unlink(path)", finally_=""),
+    ),
+    Entry(
+        "mapped files",
+        "does so with files that only a mapping keeps",
+        one=2,
+        code=FILL.format(
+            keep="os.truncate(file, size); kept.append(mmap.mmap(file, 4096)); os.unlink(path)", finally_=""
+        ),
+    ),
+    Entry(
+        "sent files",
+        "does so with files that wait in a socket",
+        one=2,
+        code=FILL.format(
+            keep="socket.send_fds(kept[0][0], [b'x'], [file]); os.unlink(path)",
+            finally_="",
+        ),
     ),
     Entry(
         "hidden files",
-        "fills a folder and takes all rights from it",
-        remark=TOO_MUCH_WRITTEN,
-        code="import os\nos.mkdir('d')" + FILL_A_FOLDER.format(folder="'d'").replace(WAIT, "os.chmod('d', 0)\n" + WAIT),
+        "does so, and takes all rights from its folder",
+        one=2,
+        code=FILL.format(keep="pass", finally_="os.chmod('d', 0)"),
     ),
     Entry(
         "another assert",
@@ -633,6 +752,31 @@ FILES = [
     Entry("50 MB of text", "is a big notebook", one=2, change=edit(big_text)),
     Entry("50 MB of output", "is a big notebook", one=2, change=edit(big_output)),
     Entry("20,000 outputs", "is a long notebook", one=2, change=edit(many_outputs)),
+    Entry(
+        "empty lists",
+        "are 60 MB of the notebook's metadata",
+        remark=TOO_LARGE,
+        change=write(
+            "one.ipynb",
+            '{"cells": [], "metadata": {"a": [' + "[]," * 20_000_000 + '[]]}, "nbformat": 4, "nbformat_minor": 5}',
+        ),
+    ),
+    Entry(
+        "a sparse file",
+        "would have 3 GB as a copy",
+        one=None,
+        two=None,
+        remark="not graded: sparse has 3,221 MB, and 100 are the limit of a file",
+        change=a_sparse_file,
+    ),
+    Entry(
+        "many files",
+        "are 20,000",
+        one=None,
+        two=None,
+        remark="not graded: it has 20,002 files, and 10,000 are the limit",
+        change=all_of(*(write(f"file{number}", "") for number in range(20_000))),
+    ),
     Entry("another kernel", "asks for one that is not there", one=2, change=edit(other_kernel)),
     Entry("an old format", "is a notebook of format 3", one=2, change=older_format),
     Entry("a new format", "is a notebook of format 5", remark=NOT_A_NOTEBOOK, change=edit(newer_format)),
@@ -768,7 +912,8 @@ an edited check, a deleted check, more points, no JSON, its own checker, a linke
 """
 """The most important kinds, which `make test` grades."""
 USUAL = """
-recursion, a kill, stops its parent, memory in files, a gigabyte of lines, a big folder, unseen files,
+recursion, a kill, stops its parent, memory in files, threads, a gigabyte of lines, mapped files, sent files,
+a flooded log, system settings, system calls,
 a daemon, deletes its folder, startup files, pages, another assert, another check, a skipped check,
 the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
 its own modules, links, a linked folder, deep folders, no time, names of bytes, Zoë Ünïcode 🦊

@@ -16,7 +16,7 @@ import pytest
 
 from grading.classroom import Options, enter_result, make_plan
 from grading.course import inspect_submission, read_course
-from grading.folders import disk_usage, remove
+from grading.folders import remove
 from grading.kernels.limits import Limits, monitor
 from grading.worker import notes_on
 from selftests import REPOSITORY
@@ -304,8 +304,8 @@ def test_what_nbgrader_has_used_before_a_notebook_does_not_count(tmp_path: Path)
     limits, kept = Limits(seconds=600, nbgrader_memory=100 * 2**20), [b"x" * 300 * 2**20]
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         polls = iter([False, False, True])
-        assert monitor(process.pid, os.getpid(), [], limits, lambda: next(polls)) == ""
-        grows = monitor(process.pid, os.getpid(), [], limits, lambda: bool(kept.append(b"x" * 50 * 2**20)))
+        assert monitor(process.pid, os.getpid(), limits, lambda: next(polls)) == ""
+        grows = monitor(process.pid, os.getpid(), limits, lambda: bool(kept.append(b"x" * 50 * 2**20)))
         assert grows == "it printed too much"
         process.kill()
 
@@ -315,10 +315,7 @@ def test_folders_too_deep_for_python_are_removed(tmp_path: Path):
     for _ in range(1200):
         place = f"{place}/d"
         os.makedirs(place)
-    Path(place, "file").write_bytes(b"x" * 2_000_000)
     Path(folder, "d").chmod(0)
-    disk_usage([folder])  # which may have to restore permissions first
-    assert disk_usage([folder]) > 2_000_000
     remove(folder)
     assert not folder.exists()
 

@@ -21,6 +21,7 @@ import nbformat
 import psutil
 import pytest
 
+from grading.worker import LOG_BYTES
 from selftests.grading.hostile_bank import (
     ASSIGNMENT,
     CELL_SECONDS,
@@ -273,6 +274,16 @@ def difference(before: Snapshot, after: Snapshot) -> dict[str, tuple[str | None,
 def test_no_process_or_temporary_file_is_left(graded: Class):
     assert graded.processes == []
     assert [path for path in graded.scratch if path.count("/") > 1 or MARK in path] == []
+
+
+@all_classes
+def test_logs_are_short_and_printable(graded: Class):
+    logs = list((graded.course / ".grading" / ASSIGNMENT / "results").glob("*/*/log.txt"))
+    assert logs
+    for log in logs:
+        text = log.read_bytes().decode()
+        assert len(text) < 10 * LOG_BYTES  # what is not printable is escaped, in a few characters
+        assert all(line.isprintable() for line in text.split("\n"))
 
 
 @all_classes
