@@ -75,6 +75,9 @@ c.Execute.extra_arguments = [
     "--IPKernelApp.log_level=ERROR",
 ]
 
+# What every check prints when it passes: `make grade` names a check that got full points and did not print it.
+c.ClassGrading.pass_prints = "all checks passed."
+
 # `make grade` executes this before it forks kernels: they share the imports, each starts with a fresh preloaded model,
 # and the slow first figure of a process has been drawn.
 c.ClassGrading.preload = (

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import nbformat
 import psutil
 import pytest
 
@@ -33,6 +34,7 @@ from selftests.grading.tiny_class import (
     hand_in,
     hand_in_class,
     limit_cells,
+    make_notebook,
     nbgrader,
     needs_sandbox,
     points,
@@ -416,3 +418,35 @@ def test_a_gradebook_that_cannot_be_opened_is_named(course: Path, grading_error:
         (course / "gradebook.db").write_text("not a database")
     error = grading_error(course)
     assert error.startswith("The gradebook ") and "cannot be opened: " in error and "secret" not in error
+
+
+@pytest.mark.slow
+def test_full_points_without_what_a_pass_prints_are_named(course: Path):
+    check = "assert answer == 42\nprint('answer: all checks passed.')"
+    solution = course / "solutions" / COURSE / "one.ipynb"
+    nbformat.write(make_notebook(f"### BEGIN SOLUTION\n{RIGHT}\n### END SOLUTION", check), solution)
+    nbgrader(course, "generate_assignment", "--create", "--force")
+    with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
+        settings.write("c.ClassGrading.pass_prints = 'all checks passed.'\n")
+    without_check = "get_ipython().input_transformers_post.append(lambda lines: [])"
+    for student, answer in {"ann": RIGHT, "bob": WRONG, "eve": without_check}.items():
+        hand_in(course, student, {"one": answer})
+    grade(course)
+    named = "one: full points, but the check did not print that it passed: check"
+    assert points(course) == {"ann": 2, "bob": 0, "eve": 2}
+    assert remarks(course) == {"ann": "two: missing", "bob": "two: missing", "eve": f"two: missing; {named}"}
+
+
+def test_limits_on_the_size_of_submissions_are_settings(course: Path, monkeypatch: pytest.MonkeyPatch):
+    for student, size in {"ann": 1, "bob": 3, "cem": 2}.items():
+        for name in ("data", "more"):
+            (hand_in(course, student, {}) / name).write_bytes(b"x" * size * 10**6)
+    with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
+        settings.write("c.ClassGrading.file_megabytes = 2.5\nc.ClassGrading.submission_megabytes = 3\n")
+    monkeypatch.chdir(course)
+    plan = make_plan(*read_course(), ["ann", "bob", "cem"], Options())
+    assert [task.student for task in plan.to_grade] == ["ann"]
+    assert plan.not_graded == {
+        "bob": "data has 3 MB, and 2.5 are the limit of a file",
+        "cem": "its files have 4 MB, and 3 are the limit",
+    }
