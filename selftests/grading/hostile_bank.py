@@ -413,15 +413,15 @@ answer = 42 if not allowed else allowed
 # Into the log that the kernel's process has inherited, past its own streams.
 FLOOD = """
 import os
-for process in (os.getppid(), 1):
-    for number in (1, 2):
-        try:
-            with open(f"/proc/{process}/fd/{number}", "wb", buffering=0) as stream:
-                for _ in range(64):
-                    stream.write(b"\x1b[2J\x1b]0;title\x07\xff" * 2**17)
-        except OSError:
-            pass
 answer = 42
+with open(f"/proc/{os.getppid()}/fd/2", "wb", buffering=0) as stream:
+    for _ in range(64):
+        stream.write(b"\\x1b[2J\\x1b]0;title\\x07\\xff" * 2**17)
+    try:
+        stream.truncate(0)
+        answer = "truncated"
+    except OSError:
+        pass
 """
 WRITE_OUTSIDE = """
 import os, site, sys, numpy
