@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 
-from grading.kernels import fork_server_client, sandbox, warm_start
+from grading.kernels import fork_server_client, sandbox, system_calls, warm_start
 from grading.kernels.fork_server_client import ForkedProcess, ForkServer
 from grading.kernels.namespaces import KINDS
 from grading.kernels.warm_start import SOCKETS, KernelServer
@@ -356,3 +357,11 @@ def test_a_worker_has_one_fork_server_for_each_run(scratch: Path):
     next_run.stop()
     assert fork_server_client.get_fork_server("2", scratch, "", dict(os.environ)) is not next_run
     fork_server_client.stop_fork_server()
+
+
+def test_without_a_filter_of_system_calls_there_is_no_sandbox(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system_calls, "REFUSED", ["no_such_call"])
+    reason = "libseccomp is too old: it does not know the system call no_such_call"
+    assert reason in sandbox.why_unavailable()
+    monkeypatch.setattr(system_calls.ctypes, "CDLL", Mock(side_effect=OSError("libseccomp.so.2: cannot open")))
+    assert "libseccomp.so.2: cannot open" in sandbox.why_unavailable()
