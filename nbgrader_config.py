@@ -12,7 +12,7 @@ from nbgrader.converters import GenerateAssignment
 sys.path.insert(0, str(Path(__file__).parent))
 from grading.kernels.sandbox import python_path
 from grading.restored_cells import SANITIZE
-from grading.setup_cells import AUTOGRADE
+from grading.safe_notebooks import AUTOGRADE, EscapeNames, escape_formgrader
 from grading.written_answers import WrittenAnswers
 
 os.environ["PYTHONPATH"] = python_path()
@@ -34,8 +34,14 @@ c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.prepro
 c.ZipCollectApp.extractor_plugin = "grading.collecting.NotebookExtractor"
 c.ZipCollectApp.collector_plugin = "grading.collecting.NotebookCollector"
 
-# Copied, split and deleted cells, and metadata of other editors, cost a submission nothing.
+# Copied, split and deleted cells, and metadata of other editors, cost a submission nothing. No page that shows a
+# submission runs its scripts.
 c.Autograde.sanitize_preprocessors = SANITIZE
+c.Autograde.autograde_preprocessors = AUTOGRADE
+c.HTMLExporter.preprocessors = [EscapeNames]
+escape_formgrader()
+# Names that begin like a formula are no formulas in the table of grades.
+c.ExportApp.plugin_class = "grading.tables.GradesTable"
 
 # A submission whose setup cell fails gets no score: that is a failure of the grader's, or hides one.
 c.Autograde.autograde_preprocessors = AUTOGRADE
@@ -45,9 +51,9 @@ c.Autograde.autograde_preprocessors = AUTOGRADE
 c.Execute.timeout = 900 if os.environ.get("IOI_MODEL") else 300
 
 # What every kernel executes first. All students are graded on one model, the one in the instructor's IOI_MODEL or else
-# ioi-mini. Figures embed plotly.js, or the feedback pages would not show them. Progress bars are off.
+# ioi-mini. Figures are handed over as data, and drawn by scripts of our own. Progress bars are off.
 # The instructor's packages are imported before the submission can change sys.path.
-variables = {"PLOTLY_RENDERER": "notebook", "TQDM_DISABLE": "1"}
+variables = {"PLOTLY_RENDERER": "plotly_mimetype", "TQDM_DISABLE": "1"}
 # With AVX-512, which works on 16 numbers at a time, PyTorch's softmax over our 15 positions takes four times as long.
 cpuinfo = Path("/proc/cpuinfo")
 instructions = {"ATEN_CPU_CAPABILITY": "avx2"} if cpuinfo.exists() and "avx512f" in cpuinfo.read_text() else {}

@@ -1,7 +1,6 @@
 """Grade all submissions of a class: select those to be graded, schedule workers, enter each result as it arrives."""
 
 import contextlib
-import csv
 import dataclasses
 import fcntl
 import logging
@@ -21,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets.config import Config
 
-from grading import folders, merge, preflight, private_gradebook, results, worker
+from grading import folders, merge, preflight, private_gradebook, results, tables, timestamps, worker
 from grading.course import (
     Course,
     escape_undecodable,
@@ -147,6 +146,7 @@ def make_plan(course: Course, settings: Config, students: list[str], options: Op
         if reason := why_invalid_name(student):
             plan.not_graded[student] = reason
             continue
+        timestamps.set_aside(course.submission(student))
         try:
             if reason := why_too_large(course.submission(student), course.ignore, *sizes):
                 plan.not_graded[student] = reason
@@ -290,7 +290,7 @@ def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -
 def write_report(course: Course, students: list[str], not_graded: dict[str, str]) -> None:
     """Write report.csv, a table of the class beside the results, with points and remarks."""
     with open(course.state / "report.csv", "w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
+        table = tables.Writer(stream)
         table.writerow(["student", "points", "max_points", "seconds", "remarks"])
         for student in students:
             if student in not_graded:

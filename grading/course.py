@@ -83,7 +83,7 @@ class Course:
         """Return every student with a folder for this assignment under submitted/, even an empty one."""
         before, after = str(self.submission("\0")).split("\0")
         pattern = re.compile(re.escape(before) + "([^/]+)" + re.escape(after))
-        places = glob.glob(glob.escape(before) + "*" + glob.escape(after))
+        places = glob.glob(glob.escape(before) + "*" + glob.escape(after), include_hidden=True)
         matches = [pattern.fullmatch(place) for place in places if os.path.isdir(place)]
         return sorted(match[1] for match in matches if match)
 
@@ -270,6 +270,8 @@ def why_invalid_name(student: str) -> str:
     """Return why a student with this name cannot be graded; empty for a valid name."""
     if escape_undecodable(student) != student:
         return "its folder name is not valid UTF-8"
+    if student.startswith("."):  # nbgrader does not find it
+        return "its folder name begins with a dot"
     # nbgrader would write no feedback for this student or any after them.
     return "its folder name contains a line break" if "\n" in student else ""
 

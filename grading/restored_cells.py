@@ -16,6 +16,7 @@ from nbgrader.converters import Autograde
 from nbgrader.preprocessors import DeduplicateIds, NbGraderPreprocessor
 
 from grading.course import printable
+from grading.safe_notebooks import CleanText
 
 REMARKS = "remarks"
 NO_ANSWER = "# This answer was missing from the submission, or had lost nbgrader's marks."
@@ -35,7 +36,11 @@ class RestoreCells(NbGraderPreprocessor):
         return nb, resources
 
 
-SANITIZE = [RestoreCells, *(each for each in Autograde.sanitize_preprocessors.default() if each is not DeduplicateIds)]
+SANITIZE = [
+    RestoreCells,
+    *(each for each in Autograde.sanitize_preprocessors.default() if each is not DeduplicateIds),
+    CleanText,
+]
 """nbgrader's preprocessors of a submission before it runs, with ours. nbconvert validates the format after each."""
 
 

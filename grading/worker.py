@@ -22,9 +22,8 @@ from typing import IO
 
 from nbconvert.filters import strip_ansi
 from nbgrader.api import Gradebook
-from nbgrader.utils import parse_utc
 
-from grading import autograde, folders, results
+from grading import autograde, folders, results, timestamps
 from grading.course import (
     Contents,
     Course,
@@ -87,12 +86,11 @@ def grade(task: Task) -> None:
         environment = make_course(task, folder, place)
         submitted = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
         notes = notes_on(contents, task.notebooks)
-        try:
-            timestamp = read_timestamp(place / "timestamp.txt")
-        except ValueError:
-            timestamp = None
-            folders.remove(place / "timestamp.txt")
-            notes.append("timestamp.txt has no valid time and was ignored")
+        timestamp, remark = timestamps.read(submission)
+        if remark:
+            notes.append(remark)
+        if not timestamp:
+            folders.remove(place / timestamps.NAME)
         outcomes = run_nbgrader(task, folder, environment, [name for name in task.notebooks if name in submitted])
         result = Result(
             student=task.student,
@@ -266,19 +264,6 @@ def read_scores(task: Task, folder: Path, outcomes: dict[str, str]) -> dict[str,
 def has_scores(gradebook: Gradebook) -> bool:
     """Return whether nbgrader got as far as creating an entry."""
     return any(student.id == autograde.STUDENT for student in gradebook.students)
-
-
-def read_timestamp(file: Path) -> str | None:
-    """Read the time of submission that nbgrader has recorded, if any. Raises `ValueError` if it is not a time."""
-    if not file.exists():
-        return None
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-        if text:
-            parse_utc(text)
-    except Exception as error:  # dateutil raises many types, even arithmetic errors
-        raise ValueError("not a time") from error
-    return text or None
 
 
 def notes_on(contents: Contents, notebooks: tuple[str, ...]) -> list[str]:

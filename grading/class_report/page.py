@@ -5,10 +5,10 @@ import statistics
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from nbgrader.plugins.export import CsvExportPlugin
 
 from grading.class_report.class_data import ABSENT, PENDING, ClassData, Mark
 from grading.course import Course
+from grading.tables import GradesTable
 
 PAGE = "report.html"
 TABLE = "grades.csv"
@@ -21,7 +21,7 @@ def write(course: Course, data: ClassData) -> tuple[Path, Path]:
     # A folder name that is not valid Unicode must not prevent the page.
     page.write_text(render(data), encoding="utf-8", errors="xmlcharrefreplace")
     with course.open_gradebook() as gradebook:
-        CsvExportPlugin(to=str(table), assignment=[course.assignment]).export(gradebook)
+        GradesTable(to=str(table), assignment=[course.assignment]).export(gradebook)
     return page, table
 
 

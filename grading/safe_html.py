@@ -1,0 +1,79 @@
+"""Reduce students' HTML and markdown to what cannot run, load or cover anything on a page that shows it."""
+
+import base64
+import html
+import re
+
+from bleach import Cleaner
+from bleach.css_sanitizer import CSSSanitizer
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+MAX_LETTERS = 200_000
+"""The longest HTML that is cleaned, which takes a few seconds; a longer one is not shown."""
+
+TAGS = """
+a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p
+pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr tt u ul var
+""".split()
+STYLES = """
+background-color border-collapse color font-style font-weight text-align text-decoration vertical-align white-space
+""".split()
+LINK = re.compile(r"(https?://|mailto:|#)[^\s\x00-\x1f]*", re.IGNORECASE)
+PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
+SVG = re.compile(r"<svg\b.*?</svg\s*>", re.IGNORECASE | re.DOTALL)
+UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+"""Elements whose text the cleaner would otherwise show."""
+MAKES_HTML = re.compile(r"<|\]\(|\]:")
+"""What every HTML tag, link and picture in markdown contains."""
+HIGHLIGHTED = re.compile(r"highlight|dataframe|diagram|[a-z]{1,3}\d?")
+"""The classes of highlighted code, pandas' tables and our diagrams; those of the page itself could cover it."""
+
+
+def is_allowed(tag: str, name: str, value: str) -> bool:
+    """Return whether an attribute is harmless; ids and names would stand for the page's own elements and variables."""
+    if name in ("href", "src"):
+        wanted = {("a", "href"): LINK, ("img", "src"): PICTURE}.get((tag, name))
+        return bool(wanted and wanted.fullmatch(value))
+    if name == "class":
+        return bool(HIGHLIGHTED.fullmatch(value))
+    return name in ("alt", "colspan", "rowspan", "style", "title", "start", "scope")
+
+
+CLEANER = Cleaner(
+    tags=TAGS,
+    attributes=is_allowed,
+    protocols=["http", "https", "mailto", "data"],
+    strip=True,
+    css_sanitizer=CSSSanitizer(allowed_css_properties=STYLES, allowed_svg_properties=[]),
+)
+
+
+def clean(source: str) -> str:
+    """Reduce HTML to allowed tags and attributes; an SVG becomes a picture, in which no script runs."""
+    if len(source) > MAX_LETTERS:
+        return f"<p>HTML of {len(source)} letters is not shown.</p>"
+    try:
+        return CLEANER.clean(UNSEEN.sub("", SVG.sub(lambda match: picture(match[0]), source)))
+    except RecursionError:
+        return "<p>HTML nested too deeply is not shown.</p>"
+
+
+def picture(svg: str) -> str:
+    data = base64.b64encode(svg.encode(errors="replace")).decode()
+    return f'<img alt="a diagram" src="data:image/svg+xml;base64,{data}">'
+
+
+def render_markdown(source: str, attachments: dict | None = None) -> str:
+    """Return a text's clean HTML; a text that cannot be rendered is shown as it was typed."""
+    try:
+        renderer = IPythonRenderer(escape=False, exclude_anchor_links=True, attachments=attachments)
+        return clean(MarkdownWithMath(renderer=renderer).render(source))
+    except Exception:  # such as a missing attachment, or brackets nested too deeply
+        return f"<pre>{html.escape(source[:MAX_LETTERS])}</pre>"
+
+
+def clean_markdown(source: str, attachments: dict | None = None) -> str:
+    """Return a text whose HTML is clean: the text itself, or else its HTML, on one line, which markdown copies."""
+    if len(source) <= MAX_LETTERS and not MAKES_HTML.search(source):
+        return source
+    return f"<div>{render_markdown(source, attachments)}</div>".replace("\r", "").replace("\n", "&#10;")
