@@ -855,6 +855,17 @@ FILES = [
     Entry(
         "a folder for a time", "has a folder there", one=2, remark=INVALID_TIME, change=a_folder_for("timestamp.txt")
     ),
+    Entry("an early time", "is in year 1", one=2, remark=INVALID_TIME, change=write("timestamp.txt", "0001-01-01")),
+    Entry(
+        "a long time", "has 20 MB there", one=2, remark=INVALID_TIME, change=write("timestamp.txt", b" " * 20_000_000)
+    ),
+    Entry(
+        "a linked time",
+        "never ends",
+        one=2,
+        remark="timestamp.txt.invalid is a symbolic link and was ignored; " + INVALID_TIME,
+        change=link("timestamp.txt", "/dev/zero"),
+    ),
     Entry(
         "names of bytes",
         "has files whose names are not UTF-8",
@@ -882,6 +893,8 @@ NAMES = [
         "{student_id}",
         "%s [a-z]* ?",
         "=1+1",
+        "@sum",
+        "\t+1",
         "n" * 255,
     )
 ] + [
@@ -891,6 +904,13 @@ NAMES = [
         one=None,
         two=None,
         remark="not graded: its folder name contains a line break",
+    ),
+    Entry(
+        ".hidden",
+        "has a name that nbgrader does not find",
+        one=None,
+        two=None,
+        remark="not graded: its folder name begins with a dot",
     ),
     Entry(
         os.fsdecode(b"th\xe9"),
@@ -916,7 +936,7 @@ recursion, a kill, stops its parent, memory in files, threads, a gigabyte of lin
 a flooded log, system settings, system calls,
 a daemon, deletes its folder, startup files, pages, another assert, another check, a skipped check,
 the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
-its own modules, links, a linked folder, deep folders, no time, names of bytes, Zoë Ünïcode 🦊
+its own modules, links, a linked folder, deep folders, no time, a long time, a linked time, names of bytes, @sum, Zoë Ünïcode 🦊
 """
 """One or two more of each kind, which `make test-all` grades too, with those that cannot be graded at all."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 import time
@@ -156,9 +157,9 @@ def tree(folder: Path) -> dict[str, int]:
 
 
 def remarks(course: Path) -> dict[str, str]:
-    """Read the remarks in report.csv."""
+    """Read the remarks in report.csv, by student, without the apostrophe before what could be a formula."""
     with open(course / ".grading" / COURSE / "report.csv", encoding="utf-8", newline="") as stream:
-        return {row["student"]: row["remarks"] for row in csv.DictReader(stream)}
+        return {re.sub(r"^'(?=[=+@\t-])", "", row["student"]): row["remarks"] for row in csv.DictReader(stream)}
 
 
 def result_times(course: Path) -> dict[str, int]:
