@@ -25,7 +25,7 @@ TRACES = """
 bar box contour heatmap histogram histogram2d histogram2dcontour pie scatter scatter3d scattergl surface table violin
 """.split()
 """The types of plotly's traces that load nothing, unlike maps and pictures."""
-LOADING = ("images", "geo", "map", "mapbox", "source", "sliders", "updatemenus")
+LOADING = ("images", "geo", "map", "mapbox", "source", "sliders", "updatemenus", "__proto__")
 """Beginnings of names in a plotly figure that load something, or change the figure to what does."""
 
 FIGURE = """<div{look}><script type="application/json">{data}</script><div id="{name}"></div><script>{{

@@ -8,8 +8,8 @@ from bleach import Cleaner
 from bleach.css_sanitizer import CSSSanitizer
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-MAX_LETTERS = 200_000
-"""The longest HTML that is cleaned, which takes a few seconds; a longer one is not shown."""
+MAX_LETTERS, MAX_TAGS = 50_000, 5_000
+"""The longest HTML that is cleaned, besides diagrams, which takes seconds if all tags are nested."""
 
 TAGS = """
 a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p
@@ -20,8 +20,8 @@ background-color border-collapse color font-style font-weight text-align text-de
 """.split()
 LINK = re.compile(r"(https?://|mailto:|#)[^\s\x00-\x1f]*", re.IGNORECASE)
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
-SVG = re.compile(r"<svg\b.*?</svg\s*>", re.IGNORECASE | re.DOTALL)
-UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+SVG = re.compile(r"<svg\b.*?(?:</svg\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+UNSEEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 """Elements whose text the cleaner would otherwise show."""
 MAKES_HTML = re.compile(r"<|\]\(|\]:")
 """What every HTML tag, link and picture in markdown contains."""
@@ -50,10 +50,12 @@ CLEANER = Cleaner(
 
 def clean(source: str) -> str:
     """Reduce HTML to allowed tags and attributes; an SVG becomes a picture, in which no script runs."""
-    if len(source) > MAX_LETTERS:
-        return f"<p>HTML of {len(source)} letters is not shown.</p>"
+    seen = UNSEEN.sub("", source)
+    rest = SVG.sub("", seen)
+    if len(rest) > MAX_LETTERS or rest.count("<") > MAX_TAGS:
+        return "<p>HTML that is too long is not shown.</p>"
     try:
-        return CLEANER.clean(UNSEEN.sub("", SVG.sub(lambda match: picture(match[0]), source)))
+        return CLEANER.clean(SVG.sub(lambda match: picture(match[0]), seen))
     except RecursionError:
         return "<p>HTML nested too deeply is not shown.</p>"
 
@@ -67,13 +69,15 @@ def render_markdown(source: str, attachments: dict | None = None) -> str:
     """Return a text's clean HTML; a text that cannot be rendered is shown as it was typed."""
     try:
         renderer = IPythonRenderer(escape=False, exclude_anchor_links=True, attachments=attachments)
-        return clean(MarkdownWithMath(renderer=renderer).render(source))
+        if len(source) <= MAX_LETTERS:
+            return clean(MarkdownWithMath(renderer=renderer).render(source))
     except Exception:  # such as a missing attachment, or brackets nested too deeply
-        return f"<pre>{html.escape(source[:MAX_LETTERS])}</pre>"
+        pass
+    return f"<pre>{html.escape(source)}</pre>"
 
 
 def clean_markdown(source: str, attachments: dict | None = None) -> str:
     """Return a text whose HTML is clean: the text itself, or else its HTML, on one line, which markdown copies."""
-    if len(source) <= MAX_LETTERS and not MAKES_HTML.search(source):
+    if not MAKES_HTML.search(source):
         return source
     return f"<div>{render_markdown(source, attachments)}</div>".replace("\r", "").replace("\n", "&#10;")

@@ -936,7 +936,8 @@ recursion, a kill, stops its parent, memory in files, threads, a gigabyte of lin
 a flooded log, system settings, system calls,
 a daemon, deletes its folder, startup files, pages, another assert, another check, a skipped check,
 the same ids, swapped, deep JSON, an empty folder, a missing notebook, a folder, 50 MB of text, another kernel,
-its own modules, links, a linked folder, deep folders, no time, a long time, a linked time, names of bytes, @sum, Zoë Ünïcode 🦊
+its own modules, links, a linked folder, deep folders, no time, a long time, a linked time, names of bytes,
+@sum, Zoë Ünïcode 🦊
 """
 """One or two more of each kind, which `make test-all` grades too, with those that cannot be graded at all."""
 
