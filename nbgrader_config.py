@@ -11,8 +11,8 @@ from nbgrader.converters import GenerateAssignment
 # The workbook's packages beside this file count, also where the environment has another copy installed.
 sys.path.insert(0, str(Path(__file__).parent))
 from grading.kernels.sandbox import python_path
-from grading.restored_cells import SANITIZE
-from grading.safe_notebooks import AUTOGRADE, EscapeNames, escape_formgrader
+from grading.preprocessors import AUTOGRADE, SANITIZE
+from grading.safe_notebooks import EscapeNames, escape_formgrader
 from grading.written_answers import WrittenAnswers
 
 os.environ["PYTHONPATH"] = python_path()
@@ -34,17 +34,15 @@ c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.prepro
 c.ZipCollectApp.extractor_plugin = "grading.collecting.NotebookExtractor"
 c.ZipCollectApp.collector_plugin = "grading.collecting.NotebookCollector"
 
-# Copied, split and deleted cells, and metadata of other editors, cost a submission nothing. No page that shows a
-# submission runs its scripts.
+# Copied, split and deleted cells, and metadata of other editors, cost a submission nothing. One whose setup cell fails
+# gets no score: that is a failure of the grader's, or hides one.
 c.Autograde.sanitize_preprocessors = SANITIZE
 c.Autograde.autograde_preprocessors = AUTOGRADE
+
+# No page that shows a submission runs its scripts, and in the table of grades no name is a formula.
 c.HTMLExporter.preprocessors = [EscapeNames]
 escape_formgrader()
-# Names that begin like a formula are no formulas in the table of grades.
 c.ExportApp.plugin_class = "grading.tables.GradesTable"
-
-# A submission whose setup cell fails gets no score: that is a failure of the grader's, or hides one.
-c.Autograde.autograde_preprocessors = AUTOGRADE
 
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.
@@ -82,7 +80,7 @@ c.Execute.extra_arguments = [
 ]
 
 # What every check prints when it passes: `make grade` names a check that got full points and did not print it.
-c.ClassGrading.pass_prints = "all checks passed."
+c.ClassGrading.pass_prints = " checks passed."
 
 # `make grade` executes this before it forks kernels: they share the imports, each starts with a fresh preloaded model,
 # and the slow first figure of a process has been drawn.

@@ -15,12 +15,9 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nbformat import NotebookNode
 from nbformat.validator import NotebookValidationError
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
-from nbgrader.preprocessors import NbGraderPreprocessor
-from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets import List
 
 from grading.course import printable
@@ -28,10 +25,11 @@ from grading.errors import GradingError
 from grading.kernels.kernel_launcher import KILLED, NAME
 from grading.kernels.process_control import die_with_parent
 from grading.kernels.warm_start import SOCKETS, KernelServer
+from grading.preprocessors import AUTOGRADE, SANITIZE
 from grading.private_gradebook import url
-from grading.restored_cells import REMARKS, SANITIZE
+from grading.restored_cells import REMARKS
 from grading.results import NOT_GRADED
-from grading.setup_cells import AUTOGRADE, STOPPED
+from grading.setup_cells import STOPPED
 
 STUDENT = "submission"
 """The student's name in the private course, where no id can contain characters that nbgrader rejects."""
@@ -50,25 +48,12 @@ REASONS = STOPPED | {
 }
 
 
-class NameSilentPasses(NbGraderPreprocessor):
-    """Remark checks that got full points without printing what a pass prints, `ClassGrading.pass_prints`."""
-
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
-        if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
-            points, max_points = determine_grade(cell)
-            printed = "".join(output.get("text", "") for output in cell.outputs)
-            if points == max_points and self.config.ClassGrading.get("pass_prints", "") not in printed:
-                remark = f"full points, but the check did not print that it passed: {cell.metadata.nbgrader.grade_id}"
-                resources["nbgrader"].setdefault(REMARKS, []).append(remark)
-        return cell, resources
-
-
 class ErrorKeepingAutograde(Autograde):
     """nbgrader's converter, which logs every error and raises a generic one, with the original in an attribute."""
 
     error: Exception | None = None
     sanitize_preprocessors = List(SANITIZE).tag(config=True)
-    autograde_preprocessors = List([*AUTOGRADE, NameSilentPasses]).tag(config=True)
+    autograde_preprocessors = List(AUTOGRADE).tag(config=True)
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:

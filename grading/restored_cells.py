@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import nbformat
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, Notebook
-from nbgrader.converters import Autograde
-from nbgrader.preprocessors import DeduplicateIds, NbGraderPreprocessor
+from nbgrader.preprocessors import NbGraderPreprocessor
 
 from grading.course import printable
-from grading.safe_notebooks import CleanText
 
 REMARKS = "remarks"
 NO_ANSWER = "# This answer was missing from the submission, or had lost nbgrader's marks."
@@ -34,14 +32,6 @@ class RestoreCells(NbGraderPreprocessor):
         for remark in about[REMARKS]:
             self.log.warning("%s: %s", about["notebook"], remark)
         return nb, resources
-
-
-SANITIZE = [
-    RestoreCells,
-    *(each for each in Autograde.sanitize_preprocessors.default() if each is not DeduplicateIds),
-    CleanText,
-]
-"""nbgrader's preprocessors of a submission before it runs, with ours. nbconvert validates the format after each."""
 
 
 @dataclass(frozen=True)

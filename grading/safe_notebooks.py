@@ -11,7 +11,6 @@ from typing import Any
 
 import jinja2
 from nbformat import NotebookNode
-from nbgrader.converters import Autograde
 from nbgrader.preprocessors import NbGraderPreprocessor
 
 from grading.safe_figures import figure_in
@@ -72,7 +71,3 @@ def escape_formgrader() -> None:
     """Have Formgrader, where this process is its server, escape what it prints into its other pages."""
     if formgrader := sys.modules.get("nbgrader.server_extensions.formgrader.formgrader"):
         vars(formgrader)["Environment"] = partial(jinja2.Environment, autoescape=True)
-
-
-AUTOGRADE = [*Autograde.autograde_preprocessors.default(), CleanOutputs]
-"""nbgrader's preprocessors of a submission when it runs, with ours."""

@@ -9,7 +9,6 @@ from itertools import takewhile
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
-from nbgrader.converters import Autograde
 from nbgrader.preprocessors import Execute
 
 from grading.class_report import messages
@@ -53,7 +52,3 @@ class ExecuteSetupFirst(Execute):
             if output.output_type == "error":
                 raise GradingError(f"its setup cell failed: {messages.describe(output.ename, output.evalue)}")
         return cell, resources
-
-
-AUTOGRADE = [ExecuteSetupFirst if each is Execute else each for each in Autograde.autograde_preprocessors.default()]
-"""nbgrader's preprocessors that run a submission, with ours."""

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import tests
+from grading.course import read_course
+from selftests import REPOSITORY
 from tests import test_05_circuit
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.circuit import CRITERIA, effects, main_heads
@@ -170,7 +172,7 @@ def failure(circuit: object, head_class: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("circuit", RIGHT.values(), ids=RIGHT)
-def test_right_circuit_passes(circuit, measured_evidence, capsys):
+def test_right_circuit_passes(circuit, measured_evidence, capsys, monkeypatch):
     assert tests.test_my_circuit(circuit) is None
     for name in (*GRADED, *BONUS):
         assert tests.test_my_circuit(circuit, name) is None
@@ -178,6 +180,9 @@ def test_right_circuit_passes(circuit, measured_evidence, capsys):
     assert written.err == ""
     assert written.out.splitlines()[0] == "my_circuit: all checks passed."
     assert len(written.out.splitlines()) == 1 + len(GRADED) + len(BONUS)
+    # By what the setting names, grading tells a pass from points that no check gave.
+    monkeypatch.chdir(REPOSITORY)
+    assert all(read_course()[1].ClassGrading.pass_prints in line for line in written.out.splitlines())
 
 
 @pytest.mark.parametrize(("circuit", "head_class", "words"), WRONG.values(), ids=WRONG)

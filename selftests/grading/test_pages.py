@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needed_programs")]
 PAGES = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
-from grading.restored_cells import SANITIZE
-from grading.safe_notebooks import AUTOGRADE, EscapeNames, escape_formgrader
+from grading.preprocessors import AUTOGRADE, SANITIZE
+from grading.safe_notebooks import EscapeNames, escape_formgrader
 c.Autograde.sanitize_preprocessors = SANITIZE
 c.Autograde.autograde_preprocessors = AUTOGRADE
 c.HTMLExporter.preprocessors = [EscapeNames]

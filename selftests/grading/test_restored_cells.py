@@ -16,8 +16,9 @@ from nbgrader.server_extensions.formgrader import handlers
 from traitlets.config import Config
 
 from grading.course import read_course
+from grading.preprocessors import SANITIZE
 from grading.private_gradebook import url
-from grading.restored_cells import REMARKS, SANITIZE
+from grading.restored_cells import REMARKS
 from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
     COURSE,
@@ -48,7 +49,7 @@ SETUP, ANSWER, TESTED, WRITTEN = range(4)
 STATE = "application/vnd.jupyter.widget-state+json"
 COLAB = {"0a": {"model_module": "nowhere", "model_name": "UnknownModel", "state": {}}}
 """The state of widgets as Colab saves it: without "state" around it."""
-SANITIZED = "from grading.restored_cells import SANITIZE\nc.Autograde.sanitize_preprocessors = SANITIZE\n"
+SANITIZED = "from grading.preprocessors import SANITIZE\nc.Autograde.sanitize_preprocessors = SANITIZE\n"
 
 # As editors do that paste a cell with its id.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-unique cell id")

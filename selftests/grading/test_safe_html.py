@@ -6,8 +6,9 @@ from bs4 import BeautifulSoup
 from nbconvert.filters import markdown2html
 
 from grading.course import read_course
+from grading.preprocessors import AUTOGRADE
 from grading.safe_html import TAGS, clean_markdown
-from grading.safe_notebooks import AUTOGRADE, CleanOutputs, CleanText, EscapeNames
+from grading.safe_notebooks import CleanOutputs, CleanText, EscapeNames
 from grading.tables import GradesTable
 from selftests import REPOSITORY
 from selftests.grading.page_payloads import LEAVES, NAMES, OVERLAY, PAYLOADS, Payload
