@@ -428,12 +428,12 @@ import os, site, sys, numpy
 places = ["/tmp", "/etc", "/usr", "/usr/lib", "/var/tmp", "/", "/opt", sys.prefix, "@home@", "@course@",
           "@course@/submitted/ann/tiny", "@course@/.grading", "@course@/solutions/tiny", "../../..", "../../submitted",
           os.path.dirname(numpy.__file__), os.path.dirname(os.__file__), *site.getsitepackages()]
+in_memory = {os.stat(place).st_dev for place in ("/", "/tmp", ".")}
 written = []
 for place in places:
     try:
         open(os.path.join(place, "MARK"), "w").close()
-        # A file in the sandbox's memory does not count.
-        written += [place] if os.stat(place).st_dev not in (os.stat("/tmp").st_dev, os.stat("/").st_dev) else []
+        written += [place] if os.stat(place).st_dev not in in_memory else []
     except OSError:
         pass
 answer = 42 if not written else written
