@@ -19,10 +19,10 @@ from utils.plots import COLOURS
 from utils.published import published_patching, published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
 
-TABLE = "width: auto; margin: 0; border-collapse: separate; border-spacing: 1px; color: inherit; font: 10px sans-serif"
+TABLE = "width: auto; margin: 0; border-collapse: separate; border-spacing: 1px; color: inherit; font: 12px sans-serif"
 LABEL = "padding: 0 2px; border: none; text-align: center; font-weight: normal"
 UPRIGHT = f"{LABEL}; padding: 2px 0; text-align: right; writing-mode: vertical-rl; transform: rotate(180deg)"
-CELL = "min-width: 16px; height: 16px; padding: 0; border: none; font-size: 0"
+CELL = "min-width: 18px; height: 18px; padding: 0; border: none; font-size: 0"
 """A cell's tooltip shows its number."""
 
 
@@ -59,7 +59,7 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     scale = ", ".join(colour for _, colour in plotly.colors.get_colorscale(COLOURS))
     bar = f"display: inline-block; width: 160px; height: 12px; background: linear-gradient(to right, {scale})"
     return (
-        f'<div style="display: flex; flex-wrap: wrap; gap: 16px">{tables}</div>'
+        f'<div style="display: flex; flex-wrap: wrap; gap: 16px; margin-top: 8px">{tables}</div>'
         f'<p>{-zmax:.2f} <span style="{bar}"></span> {zmax:.2f}</p>'
     )
 
