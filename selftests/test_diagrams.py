@@ -193,6 +193,19 @@ def test_heads_do_not_overlap():
         assert apart, (one, other)
 
 
+@pytest.mark.parametrize("name", ["full circuit", "one arrow", "two arrows"])
+def test_no_level_arrow_crosses_the_name_of_an_input(name):
+    negative = {"negative name mover": [(9, 1)]} if name == "two arrows" else {}
+    small = circuit_diagram({"s-inhibition": [(8, 6), (9, 2)], "name mover": [(9, 9)]} | negative)
+    root = parse(DIAGRAMS["full circuit"] if name == "full circuit" else small)
+    level = [float(line.get("y1")) for line in root.iter(f"{SVG}line") if line.get("y1") == line.get("y2")]
+    names = [text for text in root.iter(f"{SVG}text") if text.text.startswith("into ")]
+    assert names
+    for text in names:
+        bottom = float(text.get("y")) + 2
+        assert not [y for y in level if bottom - float(text.get("font-size")) < y < bottom]
+
+
 @pytest.mark.parametrize("name", HEAD_CLASSES)
 def test_arrows_lead_from_the_position_attended_to_to_the_position_of_the_head(name):
     diagram = circuit_diagram({name: [(5, 5), (5, 6), (8, 1)]})

@@ -309,7 +309,7 @@ def _draw_reading(
         x = lanes[head_class.acts_at] - 3 + 6 * number  # side by side where two classes have the same readers
         canvas.arrow(x, heights[min(writers)], x, heights[max(readers)], COLOURS[name], 2.5, 0.75)
         if number == 0:
-            canvas.write(x - 6, heights[max(readers)] - 9, f"into {head_class.read_as}", "end", 11)
+            canvas.write(x - 6, heights[max(readers)] - 14, f"into {head_class.read_as}", "end", 11)
 
 
 def _draw_heads(canvas: Canvas, row: Row, x: float, y: float) -> None:
