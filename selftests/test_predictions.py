@@ -116,23 +116,23 @@ def test_an_empty_prediction_shows_the_map_alone(shown, capsys):
     [
         (
             [(range(8), "S2"), (range(8, 12), "END"), (11, 12)],
-            "You expected an effect at 13 places; the map has one at 12 of them (at least 0.1 in absolute value). It "
-            "has one at 2 places where you expected none; the largest is layer 8, S2: 1.00.",
+            "You expected an effect at 13 places; the map has one at 12 of them (at least 0.1 in absolute value).\n"
+            "It has one at 2 places where you expected none; the largest is layer 8, S2: 1.00.",
         ),
         (
             [(range(9), "S2"), (8, 11)],
-            "You expected an effect at 10 places; the map has one at 10 of them (at least 0.1 in absolute value). It "
-            "has one at 4 places where you expected none; the largest is layer 8, END: -0.50.",
+            "You expected an effect at 10 places; the map has one at 10 of them (at least 0.1 in absolute value).\n"
+            "It has one at 4 places where you expected none; the largest is layer 8, END: -0.50.",
         ),
         (
             [(..., ["S2", "END"])],
-            "You expected an effect at 24 places; the map has one at 13 of them (at least 0.1 in absolute value). It "
-            "has one at 1 place where you expected none; this is layer 8, gave 11: 0.20.",
+            "You expected an effect at 24 places; the map has one at 13 of them (at least 0.1 in absolute value).\n"
+            "It has one at 1 place where you expected none; this is layer 8, gave 11: 0.20.",
         ),
         (
             [(..., ...)],
-            "You expected an effect at 180 places; the map has one at 14 of them (at least 0.1 in absolute value). It "
-            "has none elsewhere.",
+            "You expected an effect at 180 places; the map has one at 14 of them (at least 0.1 in absolute value).\n"
+            "It has none elsewhere.",
         ),
     ],
 )
@@ -146,18 +146,18 @@ def test_what_was_hit_and_missed_in_a_map_of_positions(shown, capsys, prediction
     [
         (
             [(9, 9)],
-            "You expected an effect at 1 place; the map has one there (at least 0.04 in absolute value). It has one at "
-            "1 place where you expected none; this is head 10.7: -0.40.",
+            "You expected an effect at 1 place; the map has one there (at least 0.04 in absolute value).\n"
+            "It has one at 1 place where you expected none; this is head 10.7: -0.40.",
         ),
         (
             [(0, 1)],
-            "You expected an effect at 1 place; the map has none there (at least 0.04 in absolute value). It has one "
-            "at 2 places where you expected none; the largest is head 10.7: -0.40.",
+            "You expected an effect at 1 place; the map has none there (at least 0.04 in absolute value).\n"
+            "It has one at 2 places where you expected none; the largest is head 10.7: -0.40.",
         ),
         (
             [(0, [1, 2])],
-            "You expected an effect at 2 places; the map has one at none of them (at least 0.04 in absolute value). It "
-            "has one at 2 places where you expected none; the largest is head 10.7: -0.40.",
+            "You expected an effect at 2 places; the map has one at none of them (at least 0.04 in absolute value).\n"
+            "It has one at 2 places where you expected none; the largest is head 10.7: -0.40.",
         ),
     ],
 )
@@ -177,8 +177,8 @@ def test_an_effect_counts_from_a_share_of_the_largest(shown, capsys):
 def test_zeros_and_nan_are_no_effects(shown, capsys, value):
     compare_prediction([(0, 0)], torch.full((2, 3), value))
     assert capsys.readouterr().out == (
-        "You expected an effect at 1 place; the map has none there (at least 0 in absolute value). It has none "
-        "elsewhere.\n"
+        "You expected an effect at 1 place; the map has none there (at least 0 in absolute value).\n"
+        "It has none elsewhere.\n"
     )
 
 

@@ -102,7 +102,10 @@ def _in_words(
     threshold: float,
     data: IOIData | None,
 ) -> str:
-    """Say at how many places the prediction was right, and name the largest effect that it missed."""
+    """Say at how many places the prediction was right, and name the largest effect that it missed.
+
+    In two lines, because JupyterLab breaks a long one in the middle of a word.
+    """
     effects = (values.abs() >= threshold) & (values != 0)
     missed = effects & ~predicted
     expected, hits, others = (int(places.sum()) for places in (predicted, effects & predicted, missed))
@@ -110,10 +113,10 @@ def _in_words(
     bound = f"at least {threshold:.2g} in absolute value"
     words = f"You expected an effect at {_count(expected)}; the map has {found} ({bound})."
     if not others:
-        return f"{words} It has none elsewhere."
+        return f"{words}\nIt has none elsewhere."
     layer, column = divmod(int(torch.where(missed, values.abs(), 0).argmax()), values.shape[1])
     which = f"{'this' if others == 1 else 'the largest'} is {_name(layer, column, data)}"
-    return f"{words} It has one at {_count(others)} where you expected none; {which}: {values[layer, column]:.2f}."
+    return f"{words}\nIt has one at {_count(others)} where you expected none; {which}: {values[layer, column]:.2f}."
 
 
 def _count(places: int) -> str:
