@@ -318,6 +318,7 @@ def test_evidence_table_has_a_row_for_each_head(evidence):
     shown = [f"{value:.2f}" for value in (evidence.attention["END", "IO"][9, 9], evidence.attribution[9, 9])]
     assert shown[0] in row and row.endswith(shown[1])
     assert len({len(row) for row in rows}) == 1
+    assert "-0.00" not in "\n".join(rows)
 
 
 def test_read_circuit_orders_classes_and_removes_duplicates():

@@ -139,7 +139,7 @@ def evidence_table(evidence: Evidence, circuit: Mapping[str, object]) -> str:
         for head in heads:
             attention = f"{start} > {end} {evidence.attention[start, end][head]:.2f}"
             numbers = [*evidence.patching[:, *head].tolist(), evidence.attribution[head].item()]
-            columns = "".join(f"{number:8.2f}" for number in numbers)
+            columns = "".join(f"{number:z8.2f}" for number in numbers)
             lines.append(f"{name:20}{head_name(head):6}{attention:16}{columns}")
     return "\n".join(lines)
 

@@ -116,7 +116,7 @@ def _in_words(
         return f"{words}\nIt has none elsewhere."
     layer, column = divmod(int(torch.where(missed, values.abs(), 0).argmax()), values.shape[1])
     which = f"{'this' if others == 1 else 'the largest'} is {_name(layer, column, data)}"
-    return f"{words}\nIt has one at {_count(others)} where you expected none; {which}: {values[layer, column]:.2f}."
+    return f"{words}\nIt has one at {_count(others)} where you expected none; {which}: {values[layer, column]:z.2f}."
 
 
 def _count(places: int) -> str:

@@ -72,9 +72,9 @@ def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
     effect = effects(head_class, evidence)[head].item()
     if effect < criterion.min_effect:
         if "direct" in criterion.shown_by:
-            shown = f"it adds {evidence.attribution[head].item():.2f} directly to the logit difference"
+            shown = f"it adds {evidence.attribution[head].item():z.2f} directly to the logit difference"
         else:
-            shown = f"patching its {COMPONENT_NAMES[criterion.shown_by]} moves the metric by {effect:.2f}"
+            shown = f"patching its {COMPONENT_NAMES[criterion.shown_by]} moves the metric by {effect:z.2f}"
         return f"{listed} {shown}, though it attends to {wanted}"
     if head_class.feeds and head_class.acts_at != "END":  # at END, negative and backup name movers read too
         readers = main_heads(HEAD_CLASSES[head_class.feeds], evidence)
