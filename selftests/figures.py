@@ -9,14 +9,15 @@ class Figures(NamedTuple):
     heat_maps: int
     attention_views: int
     diagrams: int
+    published_maps: int
 
 
 FIGURES = {
-    "00_introduction": Figures(0, 0, 3),
-    "01_ioi_metric": Figures(1, 0, 0),
-    "02_residual_stream": Figures(6, 0, 2),
-    "03_attention_heads": Figures(2, 0, 1),
-    "04_attention_patterns": Figures(5, 1, 2),
-    "05_circuit": Figures(4, 1, 3),
-    "06_fast_sweeps": Figures(0, 0, 1),
+    "00_introduction": Figures(0, 0, 3, 0),
+    "01_ioi_metric": Figures(1, 0, 0, 0),
+    "02_residual_stream": Figures(6, 0, 0, 2),
+    "03_attention_heads": Figures(2, 0, 0, 1),
+    "04_attention_patterns": Figures(5, 1, 1, 1),
+    "05_circuit": Figures(4, 1, 3, 0),
+    "06_fast_sweeps": Figures(0, 0, 1, 0),
 }

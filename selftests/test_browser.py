@@ -39,10 +39,10 @@ pytestmark = pytest.mark.usefixtures("needed_programs")
 
 # Four notebooks show a map of the learner's own, and two then the published one, which the exercises do not come to.
 FIGURES_OF_THE_EXERCISES = FIGURES | {
-    "02_residual_stream": Figures(5, 0, 1),
-    "03_attention_heads": Figures(1, 0, 0),
-    "04_attention_patterns": Figures(3, 1, 2),
-    "05_circuit": Figures(3, 1, 3),
+    "02_residual_stream": Figures(5, 0, 0, 1),
+    "03_attention_heads": Figures(1, 0, 0, 0),
+    "04_attention_patterns": Figures(3, 1, 1, 1),
+    "05_circuit": Figures(3, 1, 3, 0),
 }
 
 NOT_BEGUN = "{} is not implemented yet: fill in its cell, run it, and run this again."
@@ -60,6 +60,7 @@ IDLE = ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='i
 PLOT = ".jp-OutputArea .js-plotly-plot"
 ATTENTION_VIEW = ".jp-OutputArea .attention-view"
 DIAGRAM = ".jp-OutputArea svg[role='img']"
+PUBLISHED_MAP = ".jp-OutputArea details:has(table)"
 FOLDED = ".jp-OutputArea details:not([open])"
 
 CONNECTED_AND_IDLE = """
@@ -211,8 +212,9 @@ def assert_figures_drawn(browser: webdriver.Chrome, expected: Figures, picture_n
     """There are as many figures as expected, and each is drawn once one has unfolded it and scrolled to it."""
     for folded in find(browser, FOLDED):
         browser.execute_script("arguments[0].open = true", folded)
-    plots, views, diagrams = (find(browser, selector) for selector in (PLOT, ATTENTION_VIEW, DIAGRAM))
-    assert Figures(len(plots), len(views), len(diagrams)) == expected
+    selectors = (PLOT, ATTENTION_VIEW, DIAGRAM, PUBLISHED_MAP)
+    plots, views, diagrams, maps = (find(browser, selector) for selector in selectors)
+    assert Figures(len(plots), len(views), len(diagrams), len(maps)) == expected
     contents = [(plot, HEAT_MAP) for plot in plots] + [(view, ATTENTION) for view in views]
     for number, (figure, content) in enumerate(contents + [(diagram, None) for diagram in diagrams], start=1):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)

@@ -137,7 +137,9 @@ def test_the_figures_are_shown_as_the_front_end_can_show_them(executed: Executed
     pages = [bundle.get("text/html", "") for bundle in shown]
     views = [page for page in pages if 'class="attention-view"' in page]
     diagrams = [page for page in pages if "<svg" in page and page not in views]
-    assert Figures(sum(PLOTLY in bundle for bundle in shown), len(views), len(diagrams)) == FIGURES[executed.name]
+    maps = [page for page in pages if page.startswith("<details") and "<table" in page]
+    found = Figures(sum(PLOTLY in bundle for bundle in shown), len(views), len(diagrams), len(maps))
+    assert found == FIGURES[executed.name]
     if executed.front_end is VS_CODE:
         assert {mime_type for bundle in shown for mime_type in bundle} <= VS_CODE_SHOWS
 
