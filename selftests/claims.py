@@ -246,6 +246,7 @@ OWN_CLAIMS = [
         also_layers=(9,),
         cell=("02_residual_stream", "lens"),
     ),
+    OwnClaim("ioi-mini-is-not-tied", "test_ioi_minis_embeddings_are_not_tied"),
     OwnClaim("logit-lens-of-gpt2-small", "test_the_published_logit_lens", also_layers=(9,)),
     OwnClaim("layers-7-and-8-write-little", "test_layers_7_and_8_write_little_on_gpt2_small", also_layers=(7, 8)),
     OwnClaim("attention-11-more-than-9", "test_attention_11_lowers_by_more_than_9_raises", also_layers=(9, 11)),

@@ -21,6 +21,7 @@ from selftests.claims import (
     EARLY_HEADS,
     EFFECTS,
     END,
+    LATE_HEADS,
     MIDDLE_HEADS,
     NEGATIVE_HEADS,
     NO_EFFECTS,
@@ -39,9 +40,9 @@ from selftests.claims import (
     PositionClaim,
 )
 from selftests.notebook_cells import CellRun, run_to
-from selftests.prose import Block, all_blocks, blocks
+from selftests.prose import Block, all_blocks, blocks, notebooks
 from utils import logits_to_ave_logit_diff, published_circuit, published_results, topk_of_Nd_tensor
-from utils.circuit import mean_attention
+from utils.circuit import HEAD_CLASSES, mean_attention
 
 Map = Callable[[str], Tensor]
 BOTH = pytest.mark.parametrize("maps", [gpt2_small_map, ioi_mini_map], ids=["gpt2-small", "ioi-mini"])
@@ -238,6 +239,19 @@ def test_the_logit_lens_before_layer_9_is_near_zero() -> None:
         assert after_attention_9 > end
 
 
+def test_the_direct_contributions_add_up_to_the_logit_difference() -> None:
+    """They do so only where the final LayerNorm's weights are folded into `W_U`; the embedding's part is near 0."""
+    variables = cell_of("answer-not-written-before-layer-9").variables
+    whole = logits_to_ave_logit_diff(variables["clean_logits"], variables["data"].answer_tokens).item()
+    assert variables["logit_lens"][-1] == pytest.approx(whole, abs=1e-3)
+    assert sum(map(sum, variables["by_layer"])) == pytest.approx(whole, abs=0.05)
+
+
+def test_ioi_minis_embeddings_are_not_tied() -> None:
+    model, _ = ioi_mini()
+    assert (model.W_U.T - model.W_E).abs().max() > 1
+
+
 def test_the_published_logit_lens() -> None:
     lens = published_attribution_by_label("logit_lens")
     assert [round(lens[point], 2) for point in ("9_pre", "9_mid", "final_post")] == [0.46, 5.03, 3.55]
@@ -267,8 +281,9 @@ def test_effects_of_heads_together_on_ioi_mini() -> None:
     cell = cell_of("effects-of-heads-together")
     totals = printed_numbers(cell, r"(sum of these|all together)")
     assert totals == pytest.approx({"sum of these": 0.90, "all together": 0.91}, abs=0.006)
-    alone = sum(ioi_mini_map("z")[head].item() for head in EARLY_HEADS)
-    assert (f"{together(cell, EARLY_HEADS):.2f}", f"{alone:.2f}") == ("0.72", "0.59")
+    for heads, all_together, total in ((EARLY_HEADS, "0.72", "0.59"), (LATE_HEADS, "0.39", "0.37")):
+        alone = sum(ioi_mini_map("z")[head].item() for head in heads)
+        assert (f"{together(cell, heads):.2f}", f"{alone:.2f}") == (all_together, total)
     assert set(cell.variables["my_heads"]) == set(MIDDLE_HEADS)
 
 
@@ -329,7 +344,7 @@ def test_by_the_last_block_the_answer_stands_at_END() -> None:
     cell = cell_of("zeroing-END-before-the-last-block")
     left = printed_numbers(cell, r"zero at (\S+)")
     whole = logits_to_ave_logit_diff(cell.variables["clean_logits"], cell.variables["data"].answer_tokens).item()
-    assert abs(left["END"]) < whole / 3
+    assert left["END"] == pytest.approx(0.57, abs=0.006)
     assert min(left["S1"], left["S2"]) > whole * 3 / 4
 
 
@@ -371,9 +386,16 @@ def test_averaging_mlp_0_hurts_prediction_most() -> None:
     losses = printed_numbers(cell, r"MLP (\d+)")
     as_it_is = printed_numbers(cell, r"(as it is)")["as it is"]
     assert losses.keys() == {str(layer) for layer in range(12)}
+    assert f"{as_it_is:.2f} {losses['0']:.2f}" == "2.30 3.39"
     mlp_0 = losses.pop("0") - as_it_is
     assert mlp_0 > 1
     assert 0 < max(losses.values()) - as_it_is < mlp_0
+
+
+def test_position_0_is_left_out_of_the_average_of_an_mlp() -> None:
+    average_out = cell_of("averaging-mlp-0-hurts-most").variables["average_out"]
+    averaged = average_out(torch.tensor([[1000.0, 1.0, 2.0], [1000.0, 3.0, 6.0]])[:, :, None], hook=None)
+    assert averaged[:, :, 0].tolist() == [[1000.0, 3.0, 3.0]] * 2
 
 
 @BOTH
@@ -412,6 +434,36 @@ def test_every_own_claim_has_its_test() -> None:
 @pytest.mark.parametrize("claim", [claim for claim in OWN_CLAIMS if claim.cell], ids=lambda claim: claim.tag)
 def test_a_claim_about_a_cell_is_tested_by_running_it(claim: OwnClaim) -> None:
     assert f'cell_of("{claim.tag}")' in inspect.getsource(globals()[claim.test])
+
+
+def test_nothing_before_the_circuit_lists_a_part_of_it() -> None:
+    cells = [cell for cell in notebooks()["05_circuit"].cells if cell.cell_type == "markdown"]
+    (exercise,) = [number for number, cell in enumerate(cells) if cell.id == "my-circuit-text"]
+    before = [block for cell in cells[: exercise + 1] for block in blocks(cell.id, cell.source)]
+    assert [told for block in before for told in parts_told(block)] == []
+
+
+def parts_told(block: Block) -> list[str]:
+    """The classes of which a block names heads of the circuit together with the class or what it attends to."""
+    told = []
+    for name, heads in published_circuit().items():
+        target = rf"\b{re.escape(HEAD_CLASSES[name].attends_to)}(?![+\w])"
+        if block.heads & set(heads) and re.search(rf"{target}|{name.replace(' ', '[ -]')}", block.text, re.IGNORECASE):
+            told.append(f"{block.where}: {name}")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("3.0 attends to S1, the first occurrence.", ["duplicate token"]),
+        ("5.5 attends to S1+1.", ["induction"]),
+        ("**S-inhibition heads** 7.3, 7.9", ["s-inhibition"]),
+        ("8.6 is tried as a name mover; 5.5 matters by its query.", []),
+    ],
+)
+def test_a_part_of_the_circuit_is_found(text: str, told: list[str]) -> None:
+    assert parts_told(Block("here", text, ())) == [f"here: {name}" for name in told]
 
 
 def test_tags_in_the_notebooks_are_exactly_those_of_the_claims() -> None:
