@@ -8,15 +8,15 @@ from bleach import Cleaner
 from bleach.css_sanitizer import CSSSanitizer
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-MAX_LETTERS, MAX_TAGS = 50_000, 5_000
-"""The longest HTML that is cleaned, besides diagrams, which takes seconds if all tags are nested."""
+MAX_LETTERS, MAX_TAGS, MAX_MARKDOWN = 200_000, 5_000, 50_000
+"""The longest HTML that is cleaned, besides diagrams, which takes seconds if all tags are nested, and markdown."""
 
 TAGS = """
 a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p
 pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr tt u ul var
 """.split()
 STYLES = """
-background-color border-collapse color font-style font-weight text-align text-decoration vertical-align white-space
+background-color border-collapse color font-size font-style font-weight text-align text-decoration vertical-align white-space
 """.split()
 LINK = re.compile(r"(https?://|mailto:|#)[^\s\x00-\x1f]*", re.IGNORECASE)
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
@@ -69,7 +69,7 @@ def render_markdown(source: str, attachments: dict | None = None) -> str:
     """Return a text's clean HTML; a text that cannot be rendered is shown as it was typed."""
     try:
         renderer = IPythonRenderer(escape=False, exclude_anchor_links=True, attachments=attachments)
-        if len(source) <= MAX_LETTERS:
+        if len(source) <= MAX_MARKDOWN:
             return clean(MarkdownWithMath(renderer=renderer).render(source))
     except Exception:  # such as a missing attachment, or brackets nested too deeply
         pass

@@ -244,8 +244,8 @@ def test_no_page_runs_what_a_student_wrote(
         wait(browser, there_are(2, ".js-plotly-plot"), f"{name}: heat maps")
         wait(browser, there_are(3, HEAT_MAP), f"{name}: heat maps' squares")
         wait(browser, there_are(1, ATTENTION), f"{name}: the attention view")
-        wait(browser, there_are(2, "img[src^='data:image/svg']"), f"{name}: diagrams")
-        wait(browser, there_are(1, "details summary"), f"{name}: the folded map")
+        wait(browser, there_are(1, "img[src^='data:image/svg']"), f"{name}: the diagram")
+        wait(browser, there_are(1, "details summary ~ * table"), f"{name}: the folded map")
         keep_whole_page(browser, name.replace(" ", "_"))
 
     # Invalid times do not hide the class, and are named.
