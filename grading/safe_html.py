@@ -16,7 +16,8 @@ a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 
 pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr tt u ul var
 """.split()
 STYLES = """
-background-color border-collapse color font-size font-style font-weight text-align text-decoration vertical-align white-space
+background-color border-collapse color font-size font-style font-weight text-align text-decoration vertical-align
+white-space
 """.split()
 LINK = re.compile(r"(https?://|mailto:|#)[^\s\x00-\x1f]*", re.IGNORECASE)
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
