@@ -1,7 +1,7 @@
 """System calls that no notebook needs, refused in every sandbox by a filter of the system's (seccomp).
 
 Capabilities and namespaces do not protect what these reach: the instructor's keyrings, other processes' memory, and
-memory that belongs to no process, so that nobody could count it. libseccomp makes the filter for this machine's
+memory that belongs to no process, which no count of processes finds. libseccomp makes the filter for this machine's
 processor; calls of any other processor's kind kill the process.
 """
 
