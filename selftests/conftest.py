@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
@@ -21,6 +22,23 @@ os.environ.setdefault("IOI_MODEL", models.GRADING_MODEL)
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With --notebooks the question is whether somebody's notebooks are right, not whether the workbook is."""
     return True if config.getoption("--notebooks", None) else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_of_a_module() -> Iterator[None]:
+    """Restore the environment after each module, in which a course's settings, read in this process, may set variables.
+
+    Plotly, for one, chooses by them what a notebook that another module runs shows.
+    """
+    with mock.patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_of_a_test(environment_of_a_module: None) -> Iterator[None]:
+    """Restore the environment after each test, too."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
