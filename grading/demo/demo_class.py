@@ -1,7 +1,8 @@
-"""Grading in five minutes: `make demo` has nbgrader grade a fictional class of four and prints the gradebook.
+"""Grading in two minutes: `make demo` grades a fictional class of four and prints the gradebook.
 
-Everything happens in a separate course folder, demo_class/, which is recreated each time. The steps are nbgrader's own
-commands, with the settings of nbgrader_config.py. The exit code is 1 if any student's points differ from the expected.
+Everything happens in a separate course folder, demo_class/, which is recreated each time. The class is graded as by
+`make grade`; the other steps are nbgrader's own commands, with the settings of nbgrader_config.py, and the report's. The
+exit code is 1 if any student's points differ from the expected.
 """
 
 import re
@@ -14,6 +15,7 @@ import nbformat
 from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
+from grading.class_report import __main__ as class_report
 from grading.kernels import sandbox
 from grading.written_answers import is_optional
 from tests.exercises import EXERCISES, NOTEBOOKS
@@ -59,9 +61,7 @@ def main(folder: Path = REPOSITORY / "demo_class") -> int:
         make_course(folder)
         for student in CLASS:
             hand_in(student, folder)
-        for number, student in enumerate(CLASS, start=1):
-            print(f"Grading {student} ({number} of {len(CLASS)}) ...", flush=True)
-            nbgrader(folder, "autograde", "--student", student)
+        grade(folder)
         print("Writing feedback ...", flush=True)
         nbgrader(folder, "generate_feedback")
     except DemoError as error:
@@ -71,6 +71,7 @@ def main(folder: Path = REPOSITORY / "demo_class") -> int:
     print_table(points)
     print(f"\nThe students' feedback pages, for a browser, are in {folder / 'feedback'}.")
     print(f"Start with {folder / 'feedback' / 'typical_mistakes' / COURSE / '02_residual_stream.html'}")
+    class_report.main([f"--course-dir={folder}"])
     return report_unexpected(points)
 
 
@@ -141,6 +142,13 @@ def nbgrader(folder: Path, command: str, *options: str) -> str:
     if result.returncode:
         raise DemoError(f"nbgrader {command} failed with this log:\n{result.stderr}")
     return result.stderr
+
+
+def grade(folder: Path) -> None:
+    """Grade the class in `folder` as `make grade` does."""
+    # In the repository, which has the course's settings.
+    if subprocess.run([sys.executable, *grading_arguments(folder)], cwd=REPOSITORY).returncode:
+        raise DemoError("the class could not be graded.")
 
 
 def grading_arguments(folder: Path) -> list[str]:

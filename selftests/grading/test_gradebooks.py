@@ -1,4 +1,4 @@
-"""`python -m grading` with a gradebook in PostgreSQL, with the workers of a running scheduler, and on the real course.
+"""`python -m grading` with a gradebook in PostgreSQL and with the workers of a running scheduler.
 
 The database server, the scheduler and the workers are real ones, started and stopped by fixtures.
 """
@@ -22,9 +22,7 @@ import pytest
 from distributed import Client
 from nbgrader.api import Gradebook
 
-from grading.demo import demo_class as demo
 from selftests.grading import tiny_class as tiny
-from selftests.grading.demo_points import expected_points
 from selftests.grading.tiny_class import CLASS, POINTS, RIGHT, WRONG, GradedClass, grade, hand_in
 
 pytestmark = pytest.mark.slow
@@ -119,21 +117,18 @@ def in_sqlite(course: Path) -> str:
     return f"sqlite:///{course / 'gradebook.db'}"
 
 
-def test_postgresql_gradebook_equals_that_in_sqlite(graded_class: GradedClass, course_in_postgresql: tuple[Path, str]):
-    course, url = course_in_postgresql
-    tiny.hand_in_class(course)
-    grade(course)
-    assert {student for student, *_ in entries(url)} == set(POINTS)
-    assert entries(url) == tiny.entries(graded_class.folder)
-    assert tiny.remarks(course) == tiny.remarks(graded_class.folder)
-    assert not (course / "gradebook.db").exists()
-
-
-def test_postgresql_grades_once_unless_forced(course_in_postgresql: tuple[Path, str]):
+def test_postgresql_gradebook_equals_that_in_sqlite_and_is_filled_once(
+    graded_class: GradedClass, course_in_postgresql: tuple[Path, str]
+):
     course, url = course_in_postgresql
     tiny.hand_in_class(course)
     grade(course)
     before, first = entries(url), tiny.result_times(course)
+    assert {student for student, *_ in before} == set(POINTS)
+    assert before == tiny.entries(graded_class.folder)
+    assert tiny.remarks(course) == tiny.remarks(graded_class.folder)
+    assert not (course / "gradebook.db").exists()
+
     assert "4 submissions: 4 graded already, 0 to grade." in grade(course)
     assert tiny.result_times(course) == first
     assert "4 submissions: 0 graded already, 4 to grade." in grade(course, "--force")
@@ -363,19 +358,3 @@ def test_a_worker_without_a_sandbox_is_named(course: Path, scheduler: Cluster):
     (line,) = (line for line in printed.splitlines() if line.startswith("The worker at tcp://127.0.0.1:"))
     assert " cannot sandbox students' code: bubblewrap is not installed" in line
     assert "Traceback" not in printed and not tiny.points(course)
-
-
-# The real course.
-
-
-def test_demo_class_gets_the_same_points_as_from_nbgrader(tmp_path: Path):
-    """Compare with the points that nbgrader's own command must give in test_grading.py."""
-    folder = tmp_path / "class"
-    demo.make_course(folder)
-    for student in demo.CLASS:
-        demo.hand_in(student, folder)
-    # In the repository, which has the course's settings.
-    subprocess.run([sys.executable, *demo.grading_arguments(folder)], cwd=demo.REPOSITORY, check=True)
-    points = {student: demo.read_points(folder, student) for student in demo.CLASS}
-    assert points == {student: expected_points(student) for student in demo.CLASS}
-    assert demo.report_unexpected(points) == 0

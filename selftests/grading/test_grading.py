@@ -28,7 +28,7 @@ BOTH = [*sorted(SOLUTIONS.glob("*.ipynb")), *sorted(EXERCISES.glob("*.ipynb"))]
 
 @pytest.fixture(scope="module")
 def demo_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The course folder of `make demo`, graded, which takes minutes."""
+    """The course folder of `make demo`, graded, which takes minutes; test_bank_grading.py compares with nbgrader."""
     folder = tmp_path_factory.mktemp("demo") / "class"
     assert demo.main(folder) == 0
     return folder
@@ -43,6 +43,12 @@ def test_demo_gives_each_cell_its_points(demo_class: Path, student: str):
             for notebook in book.find_submission(demo.COURSE, student).notebooks
         }
     assert grades == expected_points(student)
+
+
+@pytest.mark.slow
+def test_demo_ends_at_the_report(demo_class: Path):
+    page = (demo_class / ".grading" / demo.COURSE / "report.html").read_text("utf-8")
+    assert all(student in page for student in demo.CLASS)
 
 
 @pytest.mark.slow
