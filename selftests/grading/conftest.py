@@ -31,7 +31,7 @@ def graded_class(empty_course: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = shutil.copytree(empty_course, tmp_path_factory.mktemp("graded") / "a course")
     tiny_class.hand_in_class(folder)
     started = time.monotonic()
-    output = tiny_class.grade(folder)
+    output = tiny_class.grade(folder, "--workers", "2")
     return GradedClass(folder, output, time.monotonic() - started)
 
 

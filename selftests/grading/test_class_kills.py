@@ -1,7 +1,7 @@
 """`python -m grading` is killed at random moments, and the same command resumes: no grading repeated, no score lost.
 
 Each seed determines a moment and a victim: odd seeds kill a worker, even ones the command, alone or with its process
-group. Six seeds run by default; `KILLS=20 pytest selftests/grading/test_class_kills.py` runs twenty.
+group. Four seeds run by default; `KILLS=20 pytest selftests/grading/test_class_kills.py` runs twenty.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from grading.kernels import sandbox
 from selftests.grading import tiny_class as tiny
 from selftests.grading.tiny_class import CLASS, POINTS, WHY_NO_SANDBOX, GradedClass, needs_sandbox
 
-SEEDS = range(int(os.environ.get("KILLS", "6")))
+SEEDS = range(int(os.environ.get("KILLS", "4")))
 MAX_SECONDS = 600
 """The time limit of any wait here, generous for a busy machine."""
 MARK = "GRADING_KILLED"

@@ -223,7 +223,10 @@ FOREIGN = {
         lambda notebook: notebook.cells[TESTED].metadata.update(nbgrader=["check"]), (put_back("check"),)
     ),
 }
-ODD = DOUBLED | DOUBLED_AND_WRONG | DELETED | DELETED_AND_WRONG | FOREIGN
+KINDS = (DOUBLED, DOUBLED_AND_WRONG, DELETED, DELETED_AND_WRONG, FOREIGN)
+ODD = {student: odd for kind in KINDS for student, odd in kind.items()}
+GRADED = [student for kind in KINDS for student in list(kind)[:4]]
+"""Those whose notebooks are graded; of all others it is only tested what would be."""
 HONEST = {"ann": (RIGHT, 2), "bob": (WRONG, 0)}
 
 
@@ -263,7 +266,7 @@ def honest_course(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def odd_course(honest_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The course with all odd students too, not graded yet."""
+    """The course with all odd students too, not to be graded."""
     course = shutil.copytree(honest_course, tmp_path_factory.mktemp("odd") / "a course")
     for student, odd in ODD.items():
         hand_in(course, student, odd)
@@ -271,9 +274,18 @@ def odd_course(honest_course: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def graded(odd_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The course with all odd students, graded."""
-    course = shutil.copytree(odd_course, tmp_path_factory.mktemp("graded") / "a course")
+def ungraded(honest_course: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course with some odd students of each kind, not graded yet."""
+    course = shutil.copytree(honest_course, tmp_path_factory.mktemp("ungraded") / "a course")
+    for student in GRADED:
+        hand_in(course, student, ODD[student])
+    return course
+
+
+@pytest.fixture(scope="module")
+def graded(ungraded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same course, graded."""
+    course = shutil.copytree(ungraded, tmp_path_factory.mktemp("graded") / "a course")
     grade(course)
     return course
 
@@ -327,7 +339,7 @@ def test_nbgraders_own_command_restores_cells_too(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("student", ODD)
+@pytest.mark.parametrize("student", GRADED)
 def test_each_notebook_gets_its_points_and_remarks(graded: Path, student: str):
     found = {cell: grades for (name, _, cell), grades in entries(graded).items() if name == student}
     assert found["check"][:4] == (ODD[student].points, None, 2, False)
@@ -360,7 +372,7 @@ def test_formgrader_asks_for_the_points_of_every_graded_cell(graded: Path):
     exporter = HTMLExporter(template_name="formgrade", extra_template_basedirs=[handlers.template_path])
     about: dict[str, object] = {"assignment_id": COURSE, "notebook_id": "one", "index": 0, "total": 1}
     about |= dict.fromkeys(("base_url", "student", "last_name", "first_name", "notebook_path", "submission_id"), "")
-    for student in ODD:
+    for student in GRADED:
         page, _ = exporter.from_filename(str(graded / "autograded" / student / COURSE / "one.ipynb"), resources=about)
         for cell in ("check", "written"):
             assert page.count(f'<input class="score tabbable" id="{cell}"') == 1, student
@@ -369,12 +381,12 @@ def test_formgrader_asks_for_the_points_of_every_graded_cell(graded: Path):
 @pytest.mark.slow
 def test_everybody_gets_feedback(graded: Path):
     nbgrader(graded, "generate_feedback")
-    assert {path.parts[-3] for path in (graded / "feedback").glob("*/*/one.html")} == {*ODD, *HONEST}
+    assert {path.parts[-3] for path in (graded / "feedback").glob("*/*/one.html")} == {*GRADED, *HONEST}
 
 
 @pytest.mark.slow
-def test_nbgrader_autograde_gives_the_same_grades(graded: Path, odd_course: Path, tmp_path: Path):
-    course = shutil.copytree(odd_course, tmp_path / "by nbgrader")
+def test_nbgrader_autograde_gives_the_same_grades(graded: Path, ungraded: Path, tmp_path: Path):
+    course = shutil.copytree(ungraded, tmp_path / "by nbgrader")
     with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
         settings.write(SANITIZED)
     nbgrader(course, "autograde")

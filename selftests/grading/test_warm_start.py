@@ -67,7 +67,7 @@ def warm_course(empty_course: Path, tmp_path_factory: pytest.TempPathFactory) ->
     finds_nothing = FINDS_NOTHING if WHY_NO_SANDBOX else FINDS_NOTHING + FINDS_NO_FILE
     hand_in(course, "leaves things", {"one": LEAVES_THINGS, "two": finds_nothing})
     hand_in(course, "kills", {"one": KILLS_THE_KERNEL_SERVER, "two": RIGHT})
-    grade(course, "--workers", "1")
+    grade(course)
     return course
 
 

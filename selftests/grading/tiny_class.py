@@ -102,10 +102,10 @@ def nbgrader(folder: Path, command: str, *options: str) -> None:
 
 
 def start(course: Path, *options: str) -> subprocess.Popen:
-    """Start grading the class with two workers, in a sandbox where available."""
+    """Start grading the class with one worker unless the options say otherwise, in a sandbox where available."""
     if WHY_NO_SANDBOX:
         options = ("--without-sandbox", *options)
-    arguments = [sys.executable, "-m", "grading", "--workers", "2", *options]
+    arguments = [sys.executable, "-m", "grading", "--workers", "1", *options]
     return subprocess.Popen(arguments, cwd=course, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
