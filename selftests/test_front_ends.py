@@ -52,7 +52,7 @@ RUNS = [
     ),
     pytest.param(("02_residual_stream", JUPYTER), id="02_residual_stream-jupyter", marks=pytest.mark.slow),
     # The runs for VS Code lack ipywidgets too, so the shortest notebook will do.
-    pytest.param(("01_ioi_metric", JUPYTER_WITHOUT_IPYWIDGETS), id="01_ioi_metric-no_ipywidgets", marks=pytest.mark.slow),
+    pytest.param(("01_ioi_metric", JUPYTER_WITHOUT_IPYWIDGETS), id="01_ioi_metric-no_widgets", marks=pytest.mark.slow),
 ]
 
 

@@ -1,7 +1,7 @@
 """Grading in two minutes: `make demo` grades a fictional class of four and prints the gradebook.
 
 Everything happens in a separate course folder, demo_class/, which is recreated each time. The class is graded as by
-`make grade`; the other steps are nbgrader's own commands, with the settings of nbgrader_config.py, and the report's. The
+`make grade`; the other steps are nbgrader's own commands, with the settings of nbgrader_config.py, and the report. The
 exit code is 1 if any student's points differ from the expected.
 """
 
