@@ -127,6 +127,7 @@ def prepare(course: Course, settings: Config) -> None:
     command = [sys.executable, *arguments]
     if arguments and subprocess.run(command, cwd=course.settings_folder, env=environment).returncode:
         raise GradingError(f"`python {' '.join(arguments)}`, to be run before the class is graded, failed.")
+    sandbox.show(sandbox.reference_cache(environment))
 
 
 def make_plan(course: Course, settings: Config, students: list[str], options: Options) -> Plan:

@@ -21,6 +21,11 @@ def clear(folder: Path) -> None:
         remove(path)
 
 
+def make_readable(folder: Path) -> None:
+    """Let every user read a folder and what is in it."""
+    _run("chmod", "-R", "a+rX", "--", folder)
+
+
 def _run(*command: str | Path) -> subprocess.CompletedProcess:
     """Run one of the system's programs, whatever this process's PATH."""
     return subprocess.run(command, env={"PATH": os.defpath}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

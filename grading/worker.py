@@ -151,6 +151,7 @@ def scratch(course: Course) -> Path:
     ours.chmod(0o700)
     folder = ours / hashlib.blake2b(str(course.state).encode(), digest_size=4).hexdigest()
     folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     return folder
 
 

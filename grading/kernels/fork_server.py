@@ -6,11 +6,11 @@ A worker has one for all of its submissions, so that the imports, which take sec
 of its own, one that allows nested sandboxes, and never runs a student's code. It executes the statements once, then
 serves requests at the socket until the worker closes its standard input or no request has come for a while.
 
-A request is one line of JSON, with bubblewrap's command line for a sandbox and the kernel server's arguments, and two
-file descriptors, a socket and a log. A fork of this process has bubblewrap create the sandbox, enters it, and becomes
-the kernel server described in kernel_server.py, with that socket and that log. The reply is the process id of the
-kernel server and that of its parent; when the parent exits, everything in the sandbox is killed. On failure the reply
-is the error, and the client can start a kernel server without this process.
+A request is one line of JSON, with bubblewrap's command line for a sandbox, its limits and the kernel server's
+arguments, and two file descriptors, a socket and a log. A fork of this process has bubblewrap create the sandbox,
+enters it, and becomes the kernel server described in kernel_server.py, with that socket and that log. The reply is the
+process id of the kernel server and that of its parent; when the parent exits, everything in the sandbox is killed. On
+failure the reply is the error, and the client can start a kernel server without this process.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ if __name__ == "__main__":
 # Files beside this one.
 import kernel_server
 import namespaces
+from limits import Limits
 from process_control import die_with_parent
 from system_calls import Filter, filtered
 
@@ -59,6 +60,7 @@ def handle_request(connection: socket.socket) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, server_socket = receive_request(connection)
+        Limits(**request["limits"]).apply()
         bubblewrap, sandbox = make_sandbox(request["sandbox"])
         namespaces.enter(sandbox)
         reading, writing = os.pipe()

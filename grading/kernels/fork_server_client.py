@@ -15,7 +15,7 @@ from pathlib import Path
 from grading.kernels import sandbox
 
 PROGRAM = Path(__file__).with_name("fork_server.py")
-IMPORTED = ("kernel_server.py", "namespaces.py", "process_control.py", "system_calls.py")
+IMPORTED = ("kernel_server.py", "limits.py", "namespaces.py", "process_control.py", "system_calls.py")
 """The files that the program imports."""
 
 
@@ -27,7 +27,7 @@ class ForkServer:
         self.folder = tempfile.TemporaryDirectory(prefix="fork-server-", dir=scratch)
         self.socket = Path(self.folder.name) / "requests"
         files = [PROGRAM, *map(PROGRAM.with_name, IMPORTED)]
-        prefix = sandbox.command_for_nested_sandboxes({scratch: scratch}, environment, {file: file for file in files})
+        prefix = sandbox.command_for_nested_sandboxes(environment, {path: path for path in (scratch, *files)})
         with socket.socket(socket.AF_UNIX) as listening, open(self.socket.with_name("log"), "wb") as log:
             listening.bind(str(self.socket))
             listening.listen()

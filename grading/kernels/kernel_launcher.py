@@ -48,6 +48,7 @@ def main(folder: Path, arguments: list[str]) -> int:
     environment = {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"}
     if settings.sandboxed:
         environment = sandbox.inner_environment(environment)
+        sandbox.show(folder)
     request = {"arguments": arguments, "environment": environment, "folder": os.getcwd()}
     with send_request(folder, request) as connection:
 

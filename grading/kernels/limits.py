@@ -7,7 +7,6 @@ refuses what else there is, and each open file is charged for what may wait in i
 """
 
 import contextlib
-import functools
 import os
 import resource
 import time
@@ -37,9 +36,8 @@ class Limits:
     address_space: int = 64 * 2**30
     """Bytes of virtual memory of one process. PyTorch reserves far more than it uses."""
 
-    def apply(self, process: int | None = None) -> None:
-        """Set the per-process limits for a process, by default this one, and those it starts."""
-        set_limit = resource.setrlimit if process is None else functools.partial(resource.prlimit, process)
+    def apply(self) -> None:
+        """Set the per-process limits for this process and those it starts."""
         for which, limit in (
             (resource.RLIMIT_FSIZE, self.file_size),
             (resource.RLIMIT_AS, self.address_space),
@@ -49,10 +47,10 @@ class Limits:
         ):
             hard = resource.getrlimit(which)[1]
             limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-            set_limit(which, (limit, limit))
+            resource.setrlimit(which, (limit, limit))
         with contextlib.suppress(OSError):
             # If the machine runs out of memory between two polls, Linux kills these processes first.
-            Path(f"/proc/{process or 'self'}/oom_score_adj").write_text("1000")
+            Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def monitor(process: int, nbgrader: int, limits: Limits, has_exited: Callable[[], bool]) -> str:

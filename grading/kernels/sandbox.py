@@ -4,6 +4,9 @@ The system's programs and libraries, Python with its packages, the workbook's ow
 references are read-only, as is /proc. What is writable lies in memory, in file systems of a fixed size that no hidden
 or deleted file exceeds: the folder with a copy of the submission and the kernel's sockets, /tmp and /dev/shm. There is
 no network, processes outside are invisible, and system_calls.py says which system calls are refused.
+
+It runs as the user who grades; where that is root, as a user that nothing else on the machine runs as. Root only lays
+out the files that this other user may read, in a sandbox around the kernel's.
 """
 
 import os
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
+from grading import folders
 from grading.kernels.system_calls import filtered
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt")
@@ -44,7 +48,10 @@ HOME = "/tmp/home"
 COPY_BYTES = 512 * 2**20
 TMP_BYTES = 512 * 2**20
 SHARED_MEMORY_BYTES = 64 * 2**20
-UNPRIVILEGED_ID = 65534  # the user and group `nobody`
+UNPRIVILEGED_ID = "65534"
+"""The user and group as they are called inside: `nobody`, whoever grades."""
+FIRST_ID = 0x70000000
+"""The first of the numbers that Linux distributions give to no user and no container."""
 
 
 def why_unavailable() -> str:
@@ -53,10 +60,16 @@ def why_unavailable() -> str:
         return "bubblewrap is not installed (on Debian: apt-get install bubblewrap)"
     try:
         with filtered(command([], {}, {})) as (prefix, system_calls):
-            trial = subprocess.run([*prefix, "true"], capture_output=True, text=True, pass_fds=[system_calls])
+            trial = subprocess.run(
+                [*as_other_user({}, {}), *prefix, sys.executable, "-c", ""],
+                capture_output=True,
+                text=True,
+                pass_fds=[system_calls],
+            )
     except OSError as error:
         return f"system calls cannot be filtered here ({error}; on Debian: apt-get install libseccomp2)"
-    return f"bubblewrap cannot create one here ({trial.stderr.strip()})" if trial.returncode else ""
+    who = "" if os.getuid() else " for root, and may for an ordinary user"
+    return f"bubblewrap cannot create one here{who} ({trial.stderr.strip()})" if trial.returncode else ""
 
 
 def command(writable: list[Path], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
@@ -66,25 +79,45 @@ def command(writable: list[Path], environment: dict[str, str], extra_readable: d
     needs, to their paths inside.
     """
     isolation = ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
-    # Where root grades, most of /proc/sys would be writable, without any capability.
-    isolation += ["--proc", "/proc", "--remount-ro", "/proc"]
-    user = ["--uid", str(os.getuid()), "--gid", str(os.getgid())]
-    folders = [option for path in writable for option in in_memory(path, COPY_BYTES)]
-    return ["bwrap", *isolation, *user, *contents(folders, environment, extra_readable)]
+    # A process could make itself the last to be killed when memory runs out.
+    isolation += ["--proc", "/proc", "--remount-ro", "/proc", "--uid", UNPRIVILEGED_ID, "--gid", UNPRIVILEGED_ID]
+    in_there = [option for path in writable for option in in_memory(path, COPY_BYTES)]
+    return ["bwrap", *isolation, *contents(in_there, environment, extra_readable)]
 
 
-def command_for_nested_sandboxes(
-    writable: dict[Path, Path], environment: dict[str, str], extra_readable: dict[Path, Path]
-) -> list[str]:
+def command_for_nested_sandboxes(environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
     """Do the same for a program of ours that creates nested sandboxes, and therefore sees processes outside.
 
     It does not die with the thread that starts it, which may be any of a worker's.
     """
-    isolation = ["--unshare-user", "--unshare-ipc", "--unshare-net", "--unshare-uts", "--bind", "/proc", "/proc"]
-    # Root without capabilities could not create a nested sandbox in which to be root again; any other user can.
-    user = ["--uid", str(UNPRIVILEGED_ID), "--gid", str(UNPRIVILEGED_ID)]
-    binds = [option for outside, inside in writable.items() for option in ("--bind", str(outside), str(inside))]
-    return ["bwrap", *isolation, *user, *contents(binds, environment, extra_readable)]
+    return for_programs_of_ours([], environment, extra_readable)
+
+
+def as_other_user(environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
+    """Return what precedes the command line of a sandbox that is not nested: nothing, unless root grades."""
+    # Root without capabilities may not kill another user's process, but it ends with its namespace.
+    isolation = ["--unshare-pid", "--die-with-parent"]
+    return [] if os.getuid() else for_programs_of_ours(isolation, environment, extra_readable)
+
+
+def for_programs_of_ours(
+    isolation: list[str], environment: dict[str, str], extra_readable: dict[Path, Path]
+) -> list[str]:
+    """Return the command line of a sandbox in which others can be created, by another user where root grades."""
+    command = ["bwrap", "--unshare-ipc", "--unshare-net", "--unshare-uts", *isolation, "--bind", "/proc", "/proc"]
+    options = contents([], environment, extra_readable)
+    if os.getuid():
+        return [*command, "--unshare-user", "--uid", UNPRIVILEGED_ID, "--gid", UNPRIVILEGED_ID, *options]
+    # One for each process that grades: users have limits of their own, and may touch their other processes.
+    other = str(FIRST_ID + os.getpid())
+    become = ["setpriv", "--reuid", other, "--regid", other, "--clear-groups", "--inh-caps=-all"]
+    return [*command, *options, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", *become]
+
+
+def show(folder: Path) -> None:
+    """Where root grades, let the other user, and so every user, read what is in a folder."""
+    if not os.getuid():
+        folders.make_readable(folder)
 
 
 def in_memory(path: str | Path, size: int) -> list[str]:
@@ -100,7 +133,11 @@ def contents(writable: list[str], environment: dict[str, str], extra_readable: d
     arguments += ["--dev-bind", "/dev/null", "/dev/zero"]
     arguments += [*in_memory("/dev/shm", SHARED_MEMORY_BYTES), "--remount-ro", "/dev"]
     arguments += [*in_memory("/tmp", TMP_BYTES), "--dir", HOME, *writable]
-    for outside, inside in ({path: path for path in readable_paths(environment)} | extra_readable).items():
+    readable = {path: path for path in readable_paths(environment)} | extra_readable
+    # Folders that bubblewrap creates on the way to a mount are closed to all users but its own.
+    for folder in sorted({parent for inside in readable.values() for parent in inside.parents}):
+        arguments += ["--dir", str(folder)]
+    for outside, inside in readable.items():
         arguments += ["--ro-bind", str(outside), str(inside)]
     for path in hidden_folders():
         arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]

@@ -72,6 +72,6 @@ def filtered(bubblewrap: list[str]) -> Iterator[tuple[list[str], int]]:
     """Add the filter to a command line of bubblewrap's; yield that and the file descriptor to be passed to it."""
     file = Filter().export()
     try:
-        yield [*bubblewrap[:1], "--seccomp", str(file), *bubblewrap[1:]], file
+        yield [*bubblewrap, "--seccomp", str(file)], file
     finally:
         os.close(file)

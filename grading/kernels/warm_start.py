@@ -112,6 +112,7 @@ class KernelServer:
             (self.folder / SOCKETS).mkdir()
         (self.folder / RUNTIME).mkdir(exist_ok=True)
         self.inside.mkdir(parents=True, exist_ok=True)
+        sandbox.show(self.folder)
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self.folder / SOCKET))
             listening.listen()
@@ -137,10 +138,9 @@ class KernelServer:
         """Have the worker's fork server fork it, which takes no time; None where that is not possible."""
         if prefix and self.settings.fork_server:
             with contextlib.suppress(OSError, ValueError):
-                request = {"sandbox": prefix, "arguments": arguments}
-                process = ForkedProcess(self.settings.fork_server, request, listening, SECONDS_TO_START)
-                self.settings.limits.apply(process.server)
-                return process
+                limits = dataclasses.asdict(self.settings.limits)
+                request = {"sandbox": prefix, "limits": limits, "arguments": arguments}
+                return ForkedProcess(self.settings.fork_server, request, listening, SECONDS_TO_START)
         return None
 
     def _run(self, prefix: list[str], arguments: list[str], listening: socket.socket) -> subprocess.Popen:
@@ -150,6 +150,8 @@ class KernelServer:
         with contextlib.ExitStack() as stack:
             if prefix:
                 prefix, system_calls = stack.enter_context(filtered(prefix))
+                readable = {path: path for path in (PROGRAM, IMPORTED, self.folder)}
+                prefix = [*sandbox.as_other_user(dict(os.environ), readable), *prefix]
                 descriptors.append(system_calls)
             return subprocess.Popen(
                 [*prefix, *program, *arguments],

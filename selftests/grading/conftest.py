@@ -1,8 +1,9 @@
 """The tiny course: without submissions, and graded."""
 
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -45,6 +46,15 @@ def course(empty_course: Path, tmp_path: Path) -> Path:
 def graded_course(graded_class: GradedClass, tmp_path: Path) -> Path:
     """A copy of the course with the graded class."""
     return shutil.copytree(graded_class.folder, tmp_path / "a graded course")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder with a path short enough for sockets."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -91,7 +89,7 @@ found = {
     "networks": socket.if_nameindex(),
     "environment": dict(os.environ),
     "search path": sys.path,
-    "modules": sorted(set(sys.modules) - {"namespaces", "kernel_server", "system_calls"}),
+    "modules": sorted(set(sys.modules) - {"kernel_server", "limits", "namespaces", "system_calls"}),
     "new users": fails(libc.unshare, CLONE_NEWUSER),
     "new mounts": fails(libc.unshare, CLONE_NEWNS),
     "root's mounts": fails(libc.mount, b"none", b"/tmp", b"tmpfs", 0, None),
@@ -105,14 +103,6 @@ with open("found.json", "w") as stream:
     json.dump(found, stream)
 os._exit(0)
 """
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A folder with a path short enough for sockets."""
-    folder = Path(tempfile.mkdtemp())
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -173,9 +163,10 @@ def test_the_fork_server_is_in_a_sandbox_too(scratch: Path):
     places = [Path.home(), GRADING.with_name("solutions"), Path(__file__).parent / "answers"]
     names = f"[os.listdir(place) for place in {list(map(str, places))} if os.path.isdir(place)]"
     found = f"[{names}, socket.if_nameindex()]"
-    statements = f"import json, os, socket; print(json.dumps({found}), file=open('{scratch}/found', 'w'), flush=True)"
-    ForkServer(scratch, statements, dict(os.environ)).stop()
-    names, networks = json.loads((scratch / "found").read_text())
+    server = ForkServer(scratch, f"import json, os, socket; print(json.dumps({found}))", dict(os.environ))
+    server.process.communicate()
+    names, networks = json.loads(server.socket.with_name("log").read_text().splitlines()[-1])
+    server.stop()
     assert not {".bashrc", "activation_patching", "right"} & {name for folder in names for name in folder}
     assert networks == [[1, "lo"]]
 
@@ -282,7 +273,12 @@ def test_errors_of_forking_are_reported(scratch: Path, fork_server: ForkServer):
         listening.bind(str(scratch / "requests"))
         for command, why in ((["bwrap", "--no-such-option"], "JSONDecodeError"), (["no-such-program"], "FileNotFound")):
             with pytest.raises(ChildProcessError, match=why):
-                ForkedProcess(str(fork_server.socket), {"sandbox": command, "arguments": []}, listening, 600)
+                ForkedProcess(
+                    str(fork_server.socket),
+                    {"sandbox": command, "limits": {"seconds": 600}, "arguments": []},
+                    listening,
+                    600,
+                )
 
 
 # Cleaning up.
