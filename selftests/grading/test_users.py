@@ -62,10 +62,11 @@ def test_a_kernel_runs_as_an_ordinary_user_until_its_server_is_stopped(scratch: 
     assert isinstance(server.process, subprocess.Popen) != forked
     threading.Thread(target=run_kernel, args=[server], daemon=True).start()
     (process,) = wait_for(sleeping)
-    assert is_allowed(user_of(process))
+    user = user_of(process)
     server.stop()
     wait_for(lambda: not process.is_running())
     fork_server.stop()
+    assert is_allowed(user)
 
 
 @pytest.mark.slow
