@@ -68,8 +68,7 @@ def why_unavailable() -> str:
             )
     except OSError as error:
         return f"system calls cannot be filtered here ({error}; on Debian: apt-get install libseccomp2)"
-    who = "" if os.getuid() else " for root, and may for an ordinary user"
-    return f"bubblewrap cannot create one here{who} ({trial.stderr.strip()})" if trial.returncode else ""
+    return f"bubblewrap cannot create one here ({trial.stderr.strip()})" if trial.returncode else ""
 
 
 def command(writable: list[Path], environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
