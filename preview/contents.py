@@ -13,8 +13,8 @@ INTRODUCTION = """\
 Six notebooks and an appendix in which you implement activation patching on gpt2-small with nothing but hooks, and end
 up able to sketch the circuit that solves the IOI (indirect object identification) task.
 
-The **solutions** are the instructor's version with every cell run; its heat maps and attention patterns answer to the
-mouse. The **exercises** are what students get, to read: nothing in them has been run.
+The **solutions** are the instructor's version with every cell run; its heat maps and attention patterns are
+interactive. The **exercises** are what students get, to read: nothing in them has been run.
 """
 TABLE_HEAD = """\
 | notebook | you write | reading | exercises | pages |

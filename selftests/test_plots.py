@@ -13,7 +13,9 @@ from utils import attention_view, heat_map, imshow, topk_of_Nd_tensor
 
 LETTERS = list("abcdefghijklmno")
 # Every shape that the notebooks draw, for gpt2-small on the 8 prompts.
-DRAWN_SHAPES = [(12, 15), (12, 12), (3, 12, 15), (5, 12, 12), (5, 12, 15)]
+DRAWN_SHAPES = [(12, 15), (12, 12), (2, 25), (2, 3, 15), (3, 12, 15), (3, 15, 15), (5, 12, 12), (5, 12, 15)]
+PAGE = 750
+"""What a window of 800 pixels has room for, in the preview; JupyterLab has as much in one of 1,280."""
 
 
 def random_tensor(*shape: int) -> torch.Tensor:
@@ -74,11 +76,19 @@ def test_facets_share_one_scale():
     assert scale(figure) == (-4.0, 4.0)
 
 
+@pytest.mark.parametrize("label", [None, "<|endoftext|> 0"])
 @pytest.mark.parametrize("shape", DRAWN_SHAPES)
-def test_default_size_fits_a_page(shape):
-    layout = heat_map(random_tensor(*shape)).layout
-    assert 300 <= layout.width <= 1300
-    assert 200 <= layout.height <= 1000
+def test_default_size_fits_a_page(shape, label):
+    columns, rows = (label and [label] * size for size in shape[:-3:-1])
+    layout = heat_map(random_tensor(*shape), x=columns, y=rows).layout
+    assert 300 <= layout.width <= PAGE
+    assert 150 <= layout.height <= 1000
+
+
+def test_no_line_runs_through_the_squares_of_row_and_column_0():
+    layout = heat_map(random_tensor(2, 3, 4)).layout
+    axes = [layout[name] for name in layout if re.fullmatch(r"[xy]axis\d*", name)]
+    assert [axis.zeroline for axis in axes] == [False] * 4
 
 
 def test_more_columns_and_rows_make_a_larger_figure():

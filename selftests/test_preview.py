@@ -42,6 +42,14 @@ SEEN = {
 }
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
 
+NARROW = {"width": 800, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+TOO_WIDE = """
+document.querySelectorAll("details").forEach(folded => { folded.open = true });
+return [...document.querySelectorAll(".jp-OutputArea-output:has(.main-svg, canvas, svg, table)")]
+    .filter(figure => figure.scrollWidth > figure.clientWidth)
+    .map(figure => figure.closest(".jp-Cell").id);
+"""
+
 # The figures of a page that have not been drawn, or too small to be seen.
 NOT_DRAWN = """
 const wide = element => element.getBoundingClientRect().width >= 200;
@@ -91,7 +99,7 @@ def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_page_is_whole_and_asks_nobody(browser, site, page):
+def test_page_is_whole_and_asks_nobody_and_its_figures_fit_a_narrow_window(browser, site, page):
     browser.get(address(site, page))
     wait_for_figures(browser, address(site, page))
     keep_whole_page(browser, f"preview_{page.replace('/', '_')}")
@@ -106,6 +114,8 @@ def test_page_is_whole_and_asks_nobody(browser, site, page):
     files = [Path(unquote(urlparse(link).path)) for link in links if link.startswith("file:")]
     assert files
     assert [file for file in files if not file.is_file()] == []
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", NARROW)
+    assert browser.execute_script(TOO_WIDE) == []
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ def patch_reach_diagram(first_difference: int = 10, layer: int = 5, position: in
 
 
 # A circuit: positions from left to right, layers from bottom to top.
-HEAD_WIDTH, HEAD_HEIGHT, HEAD_GAP, LAYER_HEIGHT, LEGEND_HEIGHT = 44, 22, 5, 34, 24
+HEAD_WIDTH, HEAD_HEIGHT, HEAD_GAP, LAYER_HEIGHT, LEGEND_HEIGHT = 44, 22, 5, 34, 27
 MARGIN, TOP, LANE = 26, 50, 62
 MOST_IN_A_ROW = 8
 EXAMPLE_TOKENS = {"S1": "John", "S1+1": "and", "IO": "Mary", "S2": "John", "END": "to"}

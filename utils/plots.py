@@ -17,11 +17,11 @@ FACETS_IN_A_ROW = 3
 
 # In pixels.
 CELL = 34
-CELL_OF_A_FACET = 18
+SMALLEST_CELL_OF_A_FACET = 15
 LETTER = 7
 LETTER_ASLANT = 5
-FACET_GAP = 28
-WIDEST = 980
+FACET_GAP = 24
+WIDEST = 750
 """The width beyond which facets move to the next row, and the squares of a single map are smaller."""
 SHORTEST_COLOUR_BAR, LONGEST_COLOUR_BAR = 130, 360
 
@@ -60,9 +60,10 @@ def heat_map(
     below = 45 + LETTER_ASLANT * _longest(x)
     margin = {"l": 50 + LETTER * _longest(y), "r": 110, "t": 60 if facets == 1 else 75, "b": below}
     room = WIDEST - margin["l"] - margin["r"]
-    cells = max(values.shape[-1], 1)
-    cell = max(min(CELL, room // cells), 1) if facets == 1 else CELL_OF_A_FACET
-    columns = max(min(facets, FACETS_IN_A_ROW, room // (cell * cells)), 1)
+    cells, columns = max(values.shape[-1], 1), min(facets, FACETS_IN_A_ROW)
+    cell = (room - (columns - 1) * FACET_GAP) // (columns * cells)
+    cell = max(min(cell, CELL), 1 if facets == 1 else SMALLEST_CELL_OF_A_FACET)
+    columns = max(min(columns, (room + FACET_GAP) // (cell * cells + FACET_GAP)), 1)
     rows = -(-facets // columns)
     row_gap = below + 5
     inner_width = columns * cell * values.shape[-1] + (columns - 1) * FACET_GAP
@@ -89,10 +90,9 @@ def heat_map(
     hover = f"{place}<br>value: %{{z}}<extra></extra>"
     figure.update_traces(hovertemplate=hover, zhoverformat=".3f", xgap=1, ygap=1)
     # Every row and column has its label, in every facet. Dragging does not zoom.
-    figure.update_xaxes(
-        dtick=1, fixedrange=True, showgrid=False, tickangle=0 if x is None else -45, showticklabels=True
-    )
-    figure.update_yaxes(dtick=1, fixedrange=True, showgrid=False)
+    axis = {"dtick": 1, "fixedrange": True, "showgrid": False, "zeroline": False}
+    figure.update_xaxes(axis, tickangle=-45 * (x is not None), showticklabels=True)
+    figure.update_yaxes(axis)
     if facet_labels is not None:
         names = list(facet_labels)  # in place of plotly's own titles, "facet_col=0" and so on
         figure.for_each_annotation(lambda note: note.update(text=names[int(note.text.split("=")[-1])], font_size=13))
@@ -129,8 +129,8 @@ def attention_view(
     )
     # White like the heat maps, in a dark theme too; head names are small so that the thumbnails stay visible.
     return HTML(
-        "<style>.attention-view h4 { font-size: 11px; font-weight: normal; line-height: 1.1; }</style>"
-        '<div class="attention-view" style="max-width: 760px; background: white; color: black;">'
+        "<style>.attention-view h4 { font-size: 10px; font-weight: normal; line-height: 1.1; }</style>"
+        '<div class="attention-view" style="max-width: 760px; padding-top: 8px; background: white; color: black;">'
         f"{view.local_src}</div>"
     )
 
