@@ -236,6 +236,22 @@ class OwnClaim(AboutHeads):
 
 OWN_CLAIMS = [
     OwnClaim(
+        "difference-cancels-what-raises-both",
+        "test_the_logit_difference_cancels_what_raises_both_names",
+        also_layers=(8,),
+        cell=("00_introduction", "logit-diff"),
+    ),
+    OwnClaim(
+        "effects-need-not-add-up",
+        "test_what_is_written_adds_up_and_effects_need_not",
+        cell=("03_attention_heads", "together"),
+    ),
+    OwnClaim(
+        "position-more-than-token",
+        "test_position_restores_more_than_token_on_ioi_mini",
+        cell=("05_circuit", "two-signals"),
+    ),
+    OwnClaim(
         "one-prompt-differs-from-its-corrupted-version",
         "test_a_prompt_can_differ_from_its_corrupted_version_and_a_pair_cannot",
         cell=("01_ioi_metric", "per-prompt"),

@@ -239,12 +239,54 @@ def test_the_logit_lens_before_layer_9_is_near_zero() -> None:
         assert after_attention_9 > end
 
 
-def test_the_direct_contributions_add_up_to_the_logit_difference() -> None:
+def test_the_logit_difference_cancels_what_raises_both_names() -> None:
+    variables = cell_of("difference-cancels-what-raises-both").variables
+    data, cache, logits = variables["data"], variables["clean_cache"], variables["clean_logits"]
+    raised = logits.clone()
+    raised[:, -1].scatter_add_(1, data.answer_tokens, torch.full((8, 2), 5.0))
+    after = logits_to_ave_logit_diff(raised, data.answer_tokens, per_prompt=True)
+    torch.testing.assert_close(after, variables["my_logit_diff"], atol=1e-4, rtol=0)
+    written = cache["mlp_out", 8][:, -1] / cache["ln_final.hook_scale"][:, -1]
+    names = variables["model"].W_U.T[data.answer_tokens]  # [batch 2 d_model]
+    correct, incorrect = torch.einsum("bm,bnm->bn", written, names).mean(0).tolist()
+    assert f"{(correct + incorrect) / 2:.0f} {correct - incorrect:.1f}" == "5 0.6"
+
+
+def test_what_is_written_adds_up_and_effects_need_not() -> None:
+    """The early heads together have an effect that is larger than the sum by more than a fifth of it."""
+    assert_direct_contributions_add_up()
+    in_sum = sum(ioi_mini_map("z")[head].item() for head in EARLY_HEADS)
+    assert together(cell_of("effects-need-not-add-up"), EARLY_HEADS) > 1.2 * in_sum
+
+
+def assert_direct_contributions_add_up() -> None:
     """They do so only where the final LayerNorm's weights are folded into `W_U`; the embedding's part is near 0."""
     variables = cell_of("answer-not-written-before-layer-9").variables
     whole = logits_to_ave_logit_diff(variables["clean_logits"], variables["data"].answer_tokens).item()
     assert variables["logit_lens"][-1] == pytest.approx(whole, abs=1e-3)
     assert sum(map(sum, variables["by_layer"])) == pytest.approx(whole, abs=0.05)
+
+
+def test_position_restores_more_than_token_on_ioi_mini() -> None:
+    restored = cell_of("position-more-than-token").variables["restored"]
+    assert [f"{restored[signal]:.2f}" for signal in ("both", "position", "token")] == ["0.91", "0.76", "0.11"]
+    assert restored["position"] + restored["token"] < restored["both"]
+
+
+def test_exchanging_all_names_flips_the_token_and_keeps_the_position() -> None:
+    variables = cell_of("position-more-than-token").variables
+    data, sources = variables["data"], variables["sources"]
+    clean, corrupted, by_position, by_token = (
+        [repeated_name(prompt) for prompt in tokens.tolist()]
+        for tokens in (data.clean_tokens, data.corrupted_tokens, sources["position"], sources["token"])
+    )
+    assert by_position == [(clean[i][0], corrupted[i][1]) for i in range(8)]
+    assert by_token == [(corrupted[i][0], clean[i][1]) for i in range(8)]
+
+
+def repeated_name(prompt: list[int]) -> tuple[int, int]:
+    """The first position of the token at S2, and that token."""
+    return prompt.index(prompt[S2]), prompt[S2]
 
 
 def test_ioi_minis_embeddings_are_not_tied() -> None:

@@ -208,6 +208,7 @@ INSTEAD_OF = {
     r"\b(s1|s2|io|S_?[12]\+ ?2)\b": "S1, S1+1, S2, IO",
     r"\bend position\b|\bfinal token position\b": "END",
     r"\bpatched-in\b|\bablation patch": "patch",
+    r"\ba bit( of)?\b|\bsort of\b|\bkind of (a|an|like)\b": "how much, measured or with its source",
 }
 
 
@@ -223,7 +224,9 @@ def test_one_word_for_each_thing(texts) -> None:
     assert {where: wrong for where, text in texts if (wrong := wrong_words(text))} == {}
 
 
-@pytest.mark.parametrize("text", ["The logit diff.", "L9H9 writes.", "Noise MLP0.", "At s2.", "Head 9 of layer 9."])
+@pytest.mark.parametrize(
+    "text", ["The logit diff.", "L9H9 writes.", "Noise MLP0.", "At s2.", "Head 9 of layer 9.", "It uses a bit of both."]
+)
 def test_a_wrong_word_is_found(text: str) -> None:
     assert len(wrong_words(text)) == 1
 
@@ -314,6 +317,30 @@ def test_a_confusion_is_found(text: str) -> None:
     assert not confused(text.replace("denoising", "X").replace("noising", "denoising").replace("X", "noising")) or (
         text[0] in "DN"
     )
+
+
+def added_effects(text: str) -> list[str]:
+    """Statements that effects of patches add up; what components write does, and a question may ask."""
+    sentences = re.split(r"(?<=[.?:;])\s+", re.sub(r"<!--.*?-->|\*", "", text))
+    adds = re.compile(r"\beffects?\b.*\b(add(s|ed)?|sum)\b|\bsum of\b.*\beffects?\b", re.I | re.DOTALL)
+    hedged = re.compile(r"\b(not|no|whether|nearly)\b|\?", re.I)
+    return [sentence for sentence in sentences if adds.search(sentence) and not hedged.search(sentence)]
+
+
+def test_no_text_says_that_effects_add_up(texts) -> None:
+    assert {where: wrong for where, text in texts if (wrong := added_effects(text))} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A logit is linear, so that effects of the same kind can be compared and added.",
+        "The effects of two heads add up.",
+        "Patching both gives the sum of their effects.",
+    ],
+)
+def test_a_sum_of_effects_is_found(text: str) -> None:
+    assert added_effects(text)
 
 
 # Times and points
