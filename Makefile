@@ -72,7 +72,9 @@ mutations: install-dev
 bank: mutations
 	OMP_NUM_THREADS=1 $(RUN) selftests.bank
 
+# nbgrader deletes the folder of the last release: what it did not make there is named, and nothing is released.
 release: install-dev
+	$(RUN) grading.release
 	$(RUN) nbgrader generate_assignment $(COURSE) --create --force
 
 # Every submission under submitted/, in parallel; what is graded already is left alone. `make release` comes first.

@@ -20,7 +20,7 @@ from nbgrader.plugins import ExtractorPlugin, FileNameCollectorPlugin
 from nbgrader.utils import parse_utc
 from traitlets import Unicode
 
-from grading.course import looks_like_notebook, printable
+from grading.course import looks_like_notebook, printable, renamed_copies
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 MAX_DEPTH = 3
@@ -65,8 +65,11 @@ class NotebookExtractor(ExtractorPlugin):
                         "%s replaces notebooks of another archive by %s.", *map(printable, (place.name, student))
                     )
                 folder.mkdir(exist_ok=True)
+                renamed = renamed_copies(notebooks, self._assigned())
+                for name, own in renamed.items():
+                    self.log.warning("%s: %s is collected as %s.", *map(printable, (place.name, name, own)))
                 for name, content in notebooks.items():
-                    (folder / name).write_bytes(content)
+                    (folder / renamed.get(name, name)).write_bytes(content)
                 if time != datetime.min:
                     (folder / "timestamp.txt").write_text(time.isoformat(" "))
             except Exception as error:  # damage, passwords and odd names have many types
@@ -107,6 +110,12 @@ class NotebookExtractor(ExtractorPlugin):
                     *(printable(str(part)) for part in (place.name, name, copies[0][0], ", ".join(map(str, others)))),
                 )
         return {name: copies[0][1] for name, copies in found.items()}
+
+    def _assigned(self) -> list[str]:
+        """Return the names of the assignment's notebooks, by the instructor's."""
+        coursedir = self.parent.coursedir
+        source = coursedir.format_path(coursedir.source_directory, ".", coursedir.assignment_id)
+        return [file.stem for file in Path(source).glob("*.ipynb")]
 
     def _preference(self, path: PurePosixPath) -> tuple[bool, bool, int, str]:
         """Sort the copies of a notebook: first what lies among the exercises, last what lies among the solutions."""

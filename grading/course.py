@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Course:
     autograded_directory: str
     feedback_directory: str
     source_directory: str
+    release_directory: str
     directory_structure: str
     ignore: tuple[str, ...]
     """Patterns of file names that do not belong to a submission."""
@@ -56,6 +58,11 @@ class Course:
     def source(self) -> Path:
         """The folder of the instructor's versions of the assignment's files, including the solutions."""
         return self._path(self.source_directory, ".")
+
+    @property
+    def release(self) -> Path:
+        """The folder of the notebooks that students get."""
+        return self._path(self.release_directory, ".")
 
     def submission(self, student: str) -> Path:
         return self._path(self.submitted_directory, student)
@@ -117,6 +124,7 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
         autograded_directory=directory.autograded_directory,
         feedback_directory=directory.feedback_directory,
         source_directory=directory.source_directory,
+        release_directory=directory.release_directory,
         directory_structure=directory.directory_structure,
         ignore=tuple(directory.ignore),
         cell_timeout=app.config.Execute.get("timeout", 30),
@@ -188,6 +196,27 @@ def _name(path: Path) -> str:
 def looks_like_notebook(name: str) -> bool:
     """Return whether a file's name is that of a notebook, perhaps after a browser or the student has renamed it."""
     return ".ipynb" in name.lower() and not name.startswith("._")
+
+
+COPY = r"(?i:( ?\(\d+\)|[ -]\d+|-copy\d+)?\.ipynb)"
+"""How the name of a notebook ends after a browser or Jupyter has saved it beside another: Chrome's `one (1).ipynb`."""
+
+
+def renamed_copies(files: Iterable[str], notebooks: Iterable[str]) -> dict[str, str]:
+    """Return the files that can only be an assigned notebook under a copy's name, with its own name.
+
+    There is one such file then, and none with the notebook's own name.
+    """
+    files, expected = list(files), {f"{name}.ipynb" for name in notebooks}
+    copies = {
+        own: [
+            file
+            for file in files
+            if file not in expected and re.fullmatch(re.escape(own[: -len(".ipynb")]) + COPY, file)
+        ]
+        for own in sorted(expected.difference(files))
+    }
+    return {found[0]: own for own, found in copies.items() if len(found) == 1}
 
 
 def copy_submission(submission: Path, target: Path, contents: Contents) -> None:

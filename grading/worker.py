@@ -33,6 +33,7 @@ from grading.course import (
     looks_like_notebook,
     printable,
     remove_conflicts,
+    renamed_copies,
 )
 from grading.errors import GradingError
 from grading.kernels import fork_server_client, kernel_launcher, sandbox
@@ -83,9 +84,12 @@ def grade(task: Task) -> None:
         submission = task.course.submission(task.student)
         contents = inspect_submission(submission, task.course.ignore)
         copy_submission(submission, place, contents)
+        renamed = renamed_copies((path.name for path in contents.files if path.parent == Path()), task.notebooks)
+        for copy, own in renamed.items():
+            os.rename(place / copy, place / own)
         environment = make_course(task, folder, place)
-        submitted = {path.stem for path in contents.files if path.parent == Path() and path.suffix == ".ipynb"}
-        notes = notes_on(contents, task.notebooks)
+        submitted = {path.stem for path in place.glob("*.ipynb") if path.is_file()}
+        notes = notes_on(contents, task.notebooks, renamed)
         timestamp, remark = timestamps.read(submission)
         if remark:
             notes.append(remark)
@@ -267,11 +271,15 @@ def has_scores(gradebook: Gradebook) -> bool:
     return any(student.id == autograde.STUDENT for student in gradebook.students)
 
 
-def notes_on(contents: Contents, notebooks: tuple[str, ...]) -> list[str]:
+def notes_on(contents: Contents, notebooks: tuple[str, ...], renamed: dict[str, str]) -> list[str]:
     """Return remarks on a submission's files for the instructor: which look like notebooks, and which were ignored."""
-    expected = {Path(f"{name}.ipynb") for name in notebooks}
+    expected = {Path(f"{name}.ipynb") for name in notebooks} | {Path(name) for name in renamed}
     others = sorted(path for path in contents.files if path not in expected and looks_like_notebook(path.name))
-    return [f"{printable(str(path))} {_why_not_graded(path)}" for path in others] + contents.remarks()
+    return [
+        *(f"{printable(copy)} was graded as {own}" for copy, own in renamed.items()),
+        *(f"{printable(str(path))} {_why_not_graded(path)}" for path in others),
+        *contents.remarks(),
+    ]
 
 
 def _why_not_graded(path: Path) -> str:

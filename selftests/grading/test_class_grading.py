@@ -230,7 +230,7 @@ def test_harm_costs_no_other_student_points(course: Path):
         hand_in(course, student, {"one": code, "two": RIGHT})
     (hand_in(course, "not a notebook", {"two": RIGHT}) / "one.ipynb").write_text("not JSON")
     (hand_in(course, "a link", {"two": RIGHT}) / "one.ipynb").symlink_to(course / "gradebook.db")
-    (hand_in(course, "other name", {"two": RIGHT}) / "one (1).ipynb").write_text("{}")
+    (hand_in(course, "other name", {"two": RIGHT}) / "one (1) mine.ipynb").write_text("{}")
     (course / "submitted" / "empty" / COURSE).mkdir(parents=True)
     before = tree(course / "submitted")
     printed = grade(course)
@@ -244,7 +244,7 @@ def test_harm_costs_no_other_student_points(course: Path):
         "forks": "one: killed: it had more than 64 processes",
         "not a notebook": "one: the file is not a valid notebook",
         "a link": "one: missing; one.ipynb is a symbolic link and was ignored",
-        "other name": "one: missing; one (1).ipynb is not a notebook of the assignment",
+        "other name": "one: missing; one (1) mine.ipynb is not a notebook of the assignment",
         "empty": "one: missing; two: missing",
     }
     assert tree(course / "submitted") == before
@@ -335,7 +335,7 @@ def test_everything_that_looks_like_a_notebook_is_graded_or_named(tmp_path: Path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     rule = "was not graded: a notebook must lie beside the others and end in .ipynb"
-    assert notes_on(inspect_submission(tmp_path, ignore=()), ("one", "two")) == [
+    assert notes_on(inspect_submission(tmp_path, ignore=()), ("one", "two"), {}) == [
         f"TWO.IPYNB {rule}",
         f"exercises/two.ipynb {rule}",
         "two (1).ipynb is not a notebook of the assignment",

@@ -128,6 +128,24 @@ ODD = [
         {"one.ipynb.json": b"{}", "TWO.IPYNB": b"{}"},
     ),
     Odd(
+        {"chrome.zip": zipped(notebooks("tiny/", {"one (1)": RIGHT, "two (12)": RIGHT}))},
+        "chrome",
+        warning="chrome.zip: one (1).ipynb is collected as one.ipynb.",
+    ),
+    Odd(
+        {
+            "firefox_2026-11-21-10-00-00.zip": zipped(UNCHANGED),
+            "firefox_2026-11-22-10-00-00.zip": zipped(notebooks("", {"one(1)": RIGHT, "two(1)": RIGHT})),
+        },
+        "firefox",
+        notebooks("") | {"timestamp.txt": b"2026-11-22 10:00:00"},
+    ),
+    Odd(
+        {"unclear.zip": zipped(notebooks("", {"one (1)": RIGHT, "one (2)": WRONG, "two": RIGHT, "two (1)": WRONG}))},
+        "unclear",
+        notebooks("", {"one (1)": RIGHT, "one (2)": WRONG, "two": RIGHT, "two (1)": WRONG}),
+    ),
+    Odd(
         {"copies.zip": zipped(BOTH | notebooks("tiny/old/", {"one": WRONG}))},
         "copies",
         warning="copies.zip has several copies of one.ipynb: tiny/one.ipynb is collected, tiny/old/one.ipynb is not.",
