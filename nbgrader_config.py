@@ -10,6 +10,7 @@ from nbgrader.converters import GenerateAssignment
 
 # The workbook's packages beside this file count, also where the environment has another copy installed.
 sys.path.insert(0, str(Path(__file__).parent))
+from grading.bonus import OmitBonus, bonus_points
 from grading.kernels.sandbox import python_path
 from grading.preprocessors import AUTOGRADE, SANITIZE
 from grading.safe_notebooks import EscapeNames, escape_formgrader
@@ -28,7 +29,10 @@ c.CourseDirectory.release_directory = "exercises"
 
 # Whether the exercises that `make release` generates ask for written answers, which are graded by hand.
 c.WrittenAnswers.include = False
-c.GenerateAssignment.preprocessors = [WrittenAnswers, *GenerateAssignment.preprocessors.default()]
+c.GenerateAssignment.preprocessors = [WrittenAnswers, OmitBonus, *GenerateAssignment.preprocessors.default()]
+
+# The bonus checks, whose points count beyond the maximum.
+c.BonusPoints.points = bonus_points(Path(__file__).parent / "solutions" / "activation_patching")
 
 # `nbgrader zip_collect` takes the notebooks out of students' archives, however these are made.
 c.ZipCollectApp.extractor_plugin = "grading.collecting.NotebookExtractor"

@@ -275,8 +275,7 @@ def enter_result(course: Course, settings: Config, task: Task, progress: tqdm) -
         problem = f"its worker saved no result in {course.state}, a folder that all workers must share"
     else:
         try:
-            points, max_points = merge.enter(course, settings, result)
-            line = f"{printable(task.student)}: {points:g} of {max_points:g} points, {result.seconds:.0f} s"
+            line = f"{printable(task.student)}: {merge.enter(course, settings, result)}, {result.seconds:.0f} s"
         # Such as a name too long for the database, or an invalid timestamp.
         except (InvalidEntry, SQLAlchemyError, ValueError, OverflowError) as error:
             reason = str(error).strip().split("\n")[0][:200]
@@ -292,17 +291,17 @@ def write_report(course: Course, students: list[str], not_graded: dict[str, str]
     """Write report.csv, a table of the class beside the results, with points and remarks."""
     with open(course.state / "report.csv", "w", encoding="utf-8", newline="") as stream:
         table = tables.Writer(stream)
-        table.writerow(["student", "points", "max_points", "seconds", "remarks"])
+        table.writerow(["student", "points", "max_points", "bonus", "seconds", "remarks"])
         for student in students:
             if student in not_graded:
-                table.writerow([escape_undecodable(student), "", "", "", f"not graded: {not_graded[student]}"])
+                table.writerow([escape_undecodable(student), "", "", "", "", f"not graded: {not_graded[student]}"])
                 continue
             result = latest_result(course, student)
             if result is None:
-                table.writerow([student, "", "", "", "not graded"])
+                table.writerow([student, "", "", "", "", "not graded"])
                 continue
-            points, max_points = merge.points(course, student)
-            table.writerow([student, points, max_points, round(result.seconds), "; ".join(result.remarks())])
+            points = dataclasses.astuple(merge.points(course, student))
+            table.writerow([student, *points, round(result.seconds), "; ".join(result.remarks())])
 
 
 def latest_result(course: Course, student: str) -> Result | None:

@@ -48,6 +48,8 @@ class Course:
     """Patterns of file names that do not belong to a submission."""
     cell_timeout: int
     """The time limit of one cell, in seconds."""
+    bonus: dict[str, float]
+    """What the bonus checks are worth, by grade id; their maximum in the gradebook is 0."""
 
     @property
     def state(self) -> Path:
@@ -128,6 +130,7 @@ def read_course(assignment: str | None = None, root: Path | None = None) -> tupl
         directory_structure=directory.directory_structure,
         ignore=tuple(directory.ignore),
         cell_timeout=app.config.Execute.get("timeout", 30),
+        bonus=app.config.BonusPoints.get("points", {}),
     )
     return course, app.config
 

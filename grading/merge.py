@@ -13,15 +13,14 @@ from nbgrader.preprocessors import AssignLatePenalties
 from traitlets.config import Config
 
 from grading import results
+from grading.bonus import Points, points_of
 from grading.course import Course
 from grading.folders import remove
 from grading.results import NotebookResult, Result
 
-Points = tuple[float, float]
-
 
 def enter(course: Course, settings: Config, result: Result) -> Points:
-    """Enter a result; return the student's points and the maximum."""
+    """Enter a result; return the student's points."""
     folder = results.result_folder(course, result.student, result.fingerprint)
     _enter_scores(course, result)
     _apply_late_penalties(course, settings, result)
@@ -47,10 +46,9 @@ def is_entered(course: Course, student: str, fingerprint: str) -> bool:
 
 
 def points(course: Course, student: str) -> Points:
-    """Read a student's points and the maximum from the gradebook."""
+    """Read a student's points from the gradebook."""
     with course.open_gradebook() as gradebook:
-        submission = gradebook.find_submission(course.assignment, student)
-        return submission.score, submission.max_score
+        return points_of(gradebook.find_submission(course.assignment, student))
 
 
 def _enter_scores(course: Course, result: Result) -> None:

@@ -5,6 +5,7 @@ from nbgrader.converters import Autograde
 from nbgrader.preprocessors import DeduplicateIds, Execute, NbGraderPreprocessor
 from nbgrader.utils import determine_grade, is_grade, is_solution
 
+from grading.bonus import AwardBonus
 from grading.restored_cells import REMARKS, RestoreCells
 from grading.safe_notebooks import CleanOutputs, CleanText
 from grading.setup_cells import ExecuteSetupFirst
@@ -31,6 +32,7 @@ SANITIZE = [
 ]
 """Before a notebook runs."""
 AUTOGRADE = [
+    AwardBonus,
     *(ExecuteSetupFirst if each is Execute else each for each in Autograde.autograde_preprocessors.default()),
     NameSilentPasses,
     CleanOutputs,

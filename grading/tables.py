@@ -8,12 +8,15 @@ from typing import Any, TextIO
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.plugins import ExportPlugin
 
+from grading.bonus import points_of
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """How a formula begins, by OWASP's page on CSV injection."""
 COLUMNS = """
 assignment duedate timestamp student_id last_name first_name email raw_score late_submission_penalty score max_score
+bonus
 """.split()
-"""Those of nbgrader's own export."""
+"""Those of nbgrader's own export, and how much of the score counts beyond the maximum."""
 
 
 class Writer:
@@ -50,10 +53,11 @@ def chosen(entries: Iterable[Any], attribute: str, names: Sequence[Any]) -> list
 
 def grades(gradebook: Gradebook, assignment: Any, student: Any) -> list[Any]:
     """Return a row: zeros for a student without a submission."""
-    timestamp, score, penalty = "", 0.0, 0.0
+    timestamp, score, penalty, bonus = "", 0.0, 0.0, 0.0
     with suppress(MissingEntry):
         submission = gradebook.find_submission(assignment.name, student.id)
         timestamp, score, penalty = submission.timestamp, submission.score, submission.late_submission_penalty
+        bonus = points_of(submission).bonus
     names = [student.id, student.last_name, student.first_name, student.email]
-    scores = [score, penalty, max(0.0, score - penalty), assignment.max_score]
+    scores = [score, penalty, max(0.0, score - penalty), assignment.max_score, bonus]
     return [assignment.name, assignment.duedate, timestamp, *names, *scores]

@@ -15,6 +15,7 @@ import nbformat
 from nbgrader.api import Gradebook
 from nbgrader.utils import is_solution
 
+from grading.bonus import SUFFIX
 from grading.class_report import __main__ as class_report
 from grading.kernels import sandbox
 from grading.written_answers import is_optional
@@ -161,7 +162,11 @@ def read_points(folder: Path, student: str) -> dict[str, Cells]:
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", COURSE) as gradebook:
         notebooks = gradebook.find_submission(COURSE, student).notebooks
         return {
-            notebook.name: {grade.name: (grade.score, grade.max_score) for grade in notebook.grades}
+            notebook.name: {
+                # The maximum of a bonus check is 0 in the gradebook.
+                grade.name: (grade.score, grade.max_score or CHECKS[grade.name].points)
+                for grade in notebook.grades
+            }
             for notebook in notebooks
         }
 
@@ -173,7 +178,7 @@ def in_all(notebooks: dict[str, Cells]) -> Cells:
 
 def sums(cells: Cells, bonus: bool) -> tuple[float, float]:
     """Sum the points and maximum points of the bonus cells or the others."""
-    chosen = [pair for name, pair in cells.items() if name.endswith("_bonus") == bonus]
+    chosen = [pair for name, pair in cells.items() if name.endswith(SUFFIX) == bonus]
     return sum(points for points, _ in chosen), sum(max_points for _, max_points in chosen)
 
 
