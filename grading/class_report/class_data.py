@@ -10,17 +10,17 @@ from urllib.parse import quote
 from nbgrader.api import Gradebook, Student, SubmittedAssignment, SubmittedNotebook
 from sqlalchemy.engine import make_url
 
-from grading.class_report.messages import failures
+from grading.bonus import SUFFIX, points_of
+from grading.class_report.messages import Failure, GradedNotebook, read_graded
 from grading.classroom import latest_result
 from grading.course import Course, escape_undecodable, fingerprint, notebook_names, why_invalid_name
 from grading.errors import GradingError
 from grading.results import Result
 
 GRADED, PENDING, ABSENT = "graded", "not graded yet", "no submission"
-BONUS = "_bonus"
-"""The suffix of the bonus checks' names."""
-MAX_MESSAGES = 3
-"""The number of messages shown for a check, the most frequent ones."""
+NO_MESSAGE = Failure("no message: its cell was not reached, or printed nothing")
+FEW = 3
+"""With fewer students than these, nothing is odd about a check that all of them failed."""
 
 
 @dataclass
@@ -30,25 +30,34 @@ class Check:
     notebook: str
     name: str
     max_points: float
+    """What it is worth, of a bonus check too."""
+    is_bonus: bool
     passed: int = 0
     failed: int = 0
     """The number of students who got less than its full points from nbgrader."""
     not_run: int = 0
     """The number of students whose notebook is missing or could not be run."""
-    messages: Counter[str] = field(default_factory=Counter)
-    """The first lines of its failure messages, with their frequencies."""
+    failures: list[tuple["Row", Failure]] = field(default_factory=list)
+    """Who failed it, and why."""
 
     @property
-    def is_bonus(self) -> bool:
-        return self.name.endswith(BONUS)
+    def short_name(self) -> str:
+        return self.name.removeprefix("check_").removesuffix(SUFFIX).replace("get_act_patch_", "")
 
     @property
     def attempts(self) -> int:
         return self.passed + self.failed
 
-    @property
-    def frequent_messages(self) -> list[tuple[str, int]]:
-        return self.messages.most_common(MAX_MESSAGES)
+
+@dataclass(frozen=True)
+class Cause:
+    """Why students failed a check: one hint, or else one first line of its message."""
+
+    check: Check
+    text: str
+    line: str
+    """The most frequent first line, if the text is a hint."""
+    rows: list["Row"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class Mark:
     passed: bool | None
     """Whether the automatic score is the full score; None for a cell that is graded manually."""
     needs_manual_grade: bool
+    is_bonus: bool
 
 
 @dataclass
@@ -71,8 +81,11 @@ class Row:
     """First and last name, as far as they are in the gradebook."""
     state: str = ABSENT
     points: float = 0
-    """As nbgrader exports them: including manual scores, less the late penalty."""
+    """In the required checks, including manual scores."""
+    bonus: float = 0
     penalty: float = 0
+    total: float = 0
+    """As nbgrader exports it: with the bonus, less the late penalty."""
     marks: dict[tuple[str, str], Mark] = field(default_factory=dict)
     """By notebook and name of the check."""
     feedback: dict[str, str] = field(default_factory=dict)
@@ -81,6 +94,13 @@ class Row:
     """How long grading took; None if `make grade` did not do it."""
     remarks: list[str] = field(default_factory=list)
     """Why the submission needs the instructor's attention."""
+    answers: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Those that differ from what was handed out, by notebook and name."""
+
+    @property
+    def label(self) -> str:
+        """The student's id, with the name if there is one."""
+        return f"{self.name} ({self.student})" if self.name else self.student
 
     def mark(self, check: Check) -> Mark | None:
         """Return the mark in a check; None if the check is newer than the grading."""
@@ -90,11 +110,8 @@ class Row:
         return sum(mark.points for mark in [self.mark(check)] if mark)
 
     def points_in(self, notebook: str) -> float:
-        return sum(mark.points for (place, _), mark in self.marks.items() if place == notebook)
-
-    @property
-    def bonus(self) -> float:
-        return sum(mark.points for (_, name), mark in self.marks.items() if name.endswith(BONUS))
+        """Return the points in the required checks of a notebook."""
+        return sum(mark.points for (place, _), mark in self.marks.items() if place == notebook and not mark.is_bonus)
 
 
 @dataclass
@@ -108,7 +125,7 @@ class ClassData:
 
     @property
     def max_points(self) -> float:
-        return sum(check.max_points for check in self.checks)
+        return sum(check.max_points for check in self.checks if not check.is_bonus)
 
     @property
     def max_bonus(self) -> float:
@@ -127,10 +144,45 @@ class ClassData:
     def rows_in_state(self, state: str) -> list[Row]:
         return [row for row in self.rows if row.state == state]
 
+    def causes(self, bonus: bool) -> list[Cause]:
+        """Return why students failed the bonus checks or the others, the most frequent cause first."""
+        found = [cause for check in self.checks if check.is_bonus == bonus for cause in causes_of(check)]
+        return sorted(found, key=lambda cause: -len(cause.rows))
+
+    def not_attempted(self, bonus: bool) -> list[tuple[list[Check], list[Row]]]:
+        """Return the checks whose exercises the same students left as handed out, and these students."""
+        groups: dict[tuple[str, ...], tuple[list[Check], list[Row]]] = {}
+        for check in self.checks:
+            rows = [row for row, failure in check.failures if not failure.attempted]
+            if rows and check.is_bonus == bonus:
+                groups.setdefault(tuple(row.student for row in rows), ([], rows))[0].append(check)
+        return sorted(groups.values(), key=lambda group: -len(group[1]))
+
+    @property
+    def nobody_passed(self) -> list[Check]:
+        """The checks that no student passed, where that is odd; a bonus that all have left is not."""
+        failed_by_all = [check for check in self.checks if check.failed >= FEW and not check.passed]
+        return [
+            check
+            for check in failed_by_all
+            if not check.is_bonus or any(failure.attempted for _, failure in check.failures)
+        ]
+
     def hardest_first(self, bonus: bool) -> list[Check]:
         """Return the bonus checks or the others, those that most students failed first."""
         chosen = [check for check in self.checks if check.is_bonus == bonus]
         return sorted(chosen, key=lambda check: -check.failed)
+
+
+def causes_of(check: Check) -> Iterator[Cause]:
+    """Yield the causes of a check's failures by students who attempted the exercise."""
+    groups: dict[str, list[tuple[Row, Failure]]] = {}
+    for row, failure in check.failures:
+        if failure.attempted:
+            groups.setdefault(failure.cause, []).append((row, failure))
+    for text, group in groups.items():
+        ((line, _),) = Counter(failure.line for _, failure in group).most_common(1)
+        yield Cause(check, text, line if line != text else "", [row for row, _ in group])
 
 
 def read_class(course: Course) -> ClassData:
@@ -142,6 +194,7 @@ def read_class(course: Course) -> ClassData:
     notebook_names(course)
     with course.open_gradebook() as gradebook:
         data = ClassData(course.course_id, course.assignment, [], read_checks(gradebook, course))
+        handed_out = read_handed_out(gradebook, course)
         submissions = {each.student.id: each for each in gradebook.assignment_submissions(course.assignment)}
         enrolled = {student.id: student for student in gradebook.students}
         submitted = set(course.students())
@@ -150,7 +203,9 @@ def read_class(course: Course) -> ClassData:
             data.rows.append(row)
             if submission := submissions.get(student):
                 fill_row(row, course, submission, student in submitted)
-                count_checks(row, course, data.checks)
+                graded = {name: read_graded(graded_notebook(course, student, name)) for name in handed_out}
+                count_checks(row, graded, data.checks)
+                row.answers = changed_answers(graded, handed_out)
             elif student in submitted:
                 row.state = PENDING
                 reason = why_invalid_name(student)
@@ -162,7 +217,17 @@ def read_class(course: Course) -> ClassData:
             "There are no students to report on: none in the gradebook, and no submission folders such as "
             f"{course.submission('STUDENT')}."
         )
+    for row in data.graded:
+        row.remarks += outliers(row, data.graded)
     return data
+
+
+def outliers(row: Row, rows: list[Row]) -> Iterator[str]:
+    """Yield what is odd about a graded submission beside the others."""
+    if not row.points + row.bonus and any(mark.ran for mark in row.marks.values()):
+        yield "no points at all" + ("" if row.answers else ", and no answer in code: all are as handed out")
+    if same := [each.label for each in rows if each is not row and row.answers and each.answers == row.answers]:
+        yield f"all answers are word for word those of {', '.join(same)}"
 
 
 def require_gradebook(course: Course) -> None:
@@ -179,10 +244,28 @@ def read_checks(gradebook: Gradebook, course: Course) -> list[Check]:
     """Read the assignment's graded cells, notebook by notebook."""
     notebooks = sorted(gradebook.find_assignment(course.assignment).notebooks, key=lambda notebook: notebook.name)
     return [
-        Check(notebook.name, cell.name, cell.max_score)
+        Check(notebook.name, cell.name, cell.max_score or course.bonus.get(cell.name, 0), is_bonus=cell.max_score == 0)
         for notebook in notebooks
         for cell in [*notebook.grade_cells, *notebook.task_cells]
     ]
+
+
+def read_handed_out(gradebook: Gradebook, course: Course) -> dict[str, dict[str, str]]:
+    """Read the text of the assignment's cells as students get them, by notebook and name."""
+    notebooks = gradebook.find_assignment(course.assignment).notebooks
+    return {notebook.name: {cell.name: cell.source for cell in notebook.source_cells} for notebook in notebooks}
+
+
+def changed_answers(
+    graded: dict[str, GradedNotebook], handed_out: dict[str, dict[str, str]]
+) -> dict[tuple[str, str], str]:
+    """Return the answers that differ from what was handed out, but for white space."""
+    return {
+        (notebook, name): answer
+        for notebook, each in graded.items()
+        for name, source in each.answers.items()
+        if (answer := " ".join(source.split())) != " ".join(handed_out[notebook].get(name, "").split())
+    }
 
 
 def full_name(student: Student | None) -> str:
@@ -195,13 +278,18 @@ def fill_row(row: Row, course: Course, submission: SubmittedAssignment, submitte
     result = latest_result(course, row.student)
     row.state = GRADED
     row.penalty = submission.late_submission_penalty
-    row.points = max(0.0, submission.score - row.penalty)
+    points = points_of(submission)
+    row.points, row.bonus = points.required, points.bonus
+    row.total = max(0.0, submission.score - row.penalty)
     row.seconds = result.seconds if result else None
     for notebook in submission.notebooks:
         ran = was_run(course, row.student, notebook.name, result)
         for grade in notebook.grades:
+            manual, is_bonus = bool(grade.needs_manual_grade), grade.max_score == 0
             passed = None if grade.auto_score is None else not grade.failed_tests
-            row.marks[notebook.name, grade.name] = Mark(grade.score, ran, passed, bool(grade.needs_manual_grade))
+            if is_bonus:  # nbgrader compares its points with a maximum of 0
+                passed = (grade.auto_score or 0) >= course.bonus.get(grade.name, 0)
+            row.marks[notebook.name, grade.name] = Mark(grade.score, ran, passed, manual, is_bonus)
     row.feedback = dict(feedback_links(course, row.student, submission.notebooks))
     row.remarks = list(remarks_on(row, course, result, submitted))
 
@@ -246,9 +334,8 @@ def is_newer(course: Course, student: str, result: Result) -> bool:
         return True
 
 
-def count_checks(row: Row, course: Course, checks: list[Check]) -> None:
+def count_checks(row: Row, graded: dict[str, GradedNotebook], checks: list[Check]) -> None:
     """Add a student's marks to the counts of each check."""
-    messages: dict[str, dict[str, str]] = {}
     for check in checks:
         mark = row.mark(check)
         if mark is None or not mark.ran:
@@ -257,8 +344,4 @@ def count_checks(row: Row, course: Course, checks: list[Check]) -> None:
             check.passed += 1
         elif mark.passed is not None:
             check.failed += 1
-            # Graded notebooks are large: each is read once, and only if something failed in it.
-            if check.notebook not in messages:
-                messages[check.notebook] = failures(graded_notebook(course, row.student, check.notebook))
-            if message := messages[check.notebook].get(check.name):
-                check.messages[message] += 1
+            check.failures.append((row, graded[check.notebook].failures.get(check.name, NO_MESSAGE)))

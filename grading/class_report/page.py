@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from grading.class_report.class_data import ABSENT, PENDING, ClassData, Mark
 from grading.course import Course
@@ -34,7 +35,7 @@ def render(data: ClassData) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": number, "duration": duration, "css_class": css_class}
+    environment.filters |= {"number": number, "duration": duration, "css_class": css_class, "breakable": breakable}
     graded = data.graded
     return environment.get_template("page.html").render(
         data=data,
@@ -51,11 +52,12 @@ def render(data: ClassData) -> str:
     )
 
 
-def means(data: ClassData) -> list[float]:
-    """Return the mean points in each notebook, followed by those in its checks."""
-    found = []
+def means(data: ClassData) -> list[float | None]:
+    """Return the mean points in each notebook, None for one with only bonus checks, followed by those in its checks."""
+    found: list[float | None] = []
     for notebook, checks in data.notebooks.items():
-        found.append(statistics.fmean(row.points_in(notebook) for row in data.graded))
+        required = any(not check.is_bonus for check in checks)
+        found.append(statistics.fmean(row.points_in(notebook) for row in data.graded) if required else None)
         found += [statistics.fmean(row.points_of(check) for row in data.graded) for check in checks]
     return found
 
@@ -72,6 +74,11 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that a page may break behind its underscores, and nowhere else."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def css_class(mark: Mark | None, max_points: float) -> str:

@@ -20,14 +20,18 @@ from traitlets.config import Config
 from grading import folders, merge, results
 from grading.class_report import __main__ as command
 from grading.class_report import class_data
-from grading.class_report.messages import describe, failures, first_line
-from grading.class_report.page import duration, number
+from grading.class_report.class_data import NO_MESSAGE
+from grading.class_report.messages import NOT_ATTEMPTED, describe, failures, first_line
+from grading.class_report.page import breakable, duration, number
 from grading.course import Course, fingerprint, read_course
 from grading.results import NotebookResult, Result
 from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
 
-# Maximum points, by notebook and cell. The essay is graded manually.
-CELLS = {"introduction": {}, "one": {"check": 2, "more_bonus": 1}, "two": {"check": 2, "essay": 3}}
+# Maximum points, by notebook and cell. The essay is graded manually; a bonus point counts beyond the maximum.
+CELLS = {"introduction": {}, "one": {"check": 2, "more_bonus": 0}, "two": {"check": 2, "essay": 3}}
+BONUS = 'c.BonusPoints.points = {"more_bonus": 1}\n'
+HANDED_OUT = "raise NotImplementedError"
+UNBEGUN = "ioi_metric is not implemented yet"
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
 
@@ -44,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A course folder with settings only, as the current folder."""
     folder = tmp_path / "a course"
     folder.mkdir()
-    (folder / "nbgrader_config.py").write_text(SETTINGS)
+    (folder / "nbgrader_config.py").write_text(SETTINGS + BONUS)
     monkeypatch.chdir(folder)
     return folder
 
@@ -60,6 +64,7 @@ def gradebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             book.add_assignment(COURSE, duedate="2026-01-02 12:00:00 UTC")
             for notebook, cells in CELLS.items():
                 book.add_notebook(notebook, COURSE)
+                book.add_source_cell("answer", notebook, COURSE, source=HANDED_OUT, cell_type="code")
                 for name, most in cells.items():
                     kind = "markdown" if name == "essay" else "code"
                     book.add_grade_cell(name, notebook, COURSE, max_score=most, cell_type=kind)
@@ -84,6 +89,7 @@ def enter(
     errors: Errors | None = None,
     seconds: float = 7,
     timestamp: str | None = None,
+    answers: dict[str, str] | None = None,
 ) -> None:
     """Enter a graded submission with these automatic points in `one` and `two`, None for a missing notebook."""
     notebooks = {name: NotebookResult("missing") for name in CELLS}
@@ -94,21 +100,25 @@ def enter(
     place = hand_in(course[0].root, student, {name: "" for name in notebooks if notebooks[name].scores})
     content = fingerprint(place, course[0].ignore)
     result = Result(student, content, timestamp, notebooks, [], seconds)
-    graded = write_graded(course[0].root / "just graded", notebooks, errors or {})
+    graded = write_graded(course[0].root / "just graded", notebooks, errors or {}, answers)
     results.save(course[0], result, graded, course[0].root / "no log")
     folders.remove(graded)
     merge.enter(*course, result)
 
 
-def write_graded(folder: Path, notebooks: dict[str, NotebookResult], errors: Errors) -> Path:
-    """Write notebooks as graded by nbgrader, with error messages in their outputs."""
+def write_graded(
+    folder: Path, notebooks: dict[str, NotebookResult], errors: Errors, answers: dict[str, str] | None = None
+) -> Path:
+    """Write notebooks as graded by nbgrader, with answers, and error messages in their outputs."""
     folder.mkdir()
     for name, graded in notebooks.items():
         if graded.scores:
-            cells = [make_cell("", cell, grade=True, points=most) for cell, most in CELLS[name].items()]
+            cells = [make_cell((answers or {}).get(name, HANDED_OUT), "answer", solution=True)]
+            cells += [make_cell("", cell, grade=True, points=most) for cell, most in CELLS[name].items()]
             for cell in cells:
                 if text := errors.get((name, cell.metadata.nbgrader.grade_id)):
-                    cell.outputs = [nbformat.v4.new_output("error", ename="CheckFailed", evalue=text, traceback=[])]
+                    kind = NOT_ATTEMPTED if text == UNBEGUN else "CheckFailed"
+                    cell.outputs = [nbformat.v4.new_output("error", ename=kind, evalue=text, traceback=[])]
             nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
     return folder
 
@@ -138,7 +148,17 @@ def checks(page: BeautifulSoup) -> list[list[list[str]]]:
 
 
 def needs_attention(page: BeautifulSoup) -> dict[str, str]:
-    return dict(map(texts, page.select("#attention + table tbody tr")))
+    return dict(map(texts, page.select(".remarks tbody tr")))
+
+
+def causes(page: BeautifulSoup) -> list[list[str]]:
+    """Return the rows of the tables of causes, the required checks' and then the bonus checks'."""
+    return [texts(row) for row in page.select(".causes tbody tr")]
+
+
+def left(page: BeautifulSoup) -> list[list[str]]:
+    """Return the rows of the tables of exercises that were left as handed out."""
+    return [texts(row) for row in page.select(".left tbody tr")]
 
 
 # The contents of the page.
@@ -154,12 +174,15 @@ def test_points_are_those_of_nbgrader(course):
         book.db.commit()
     page = report()
     assert points(page) == {
-        # points, bonus, penalty, time, notebook one and its checks, notebook two and its checks
-        "ann": ["7.75", "1", "", "1 min 5 s", "3", "2", "1", "4.75", "2", "2.75"],
-        "bob": ["1.75", "0", "0.75", "7 s", "2", "2", "0", "0.5", "0.5", "0?"],
+        # points, bonus, penalty, total, time, notebook one and its checks, notebook two and its checks
+        "ann": ["6.75", "1", "", "7.75", "1 min 5 s", "2", "2", "1", "4.75", "2", "2.75"],
+        "bob": ["2.5", "0", "0.75", "1.75", "7 s", "2", "2", "0", "0.5", "0.5", "0?"],
     }
     (means,) = map(texts, page.select(".marks tfoot tr"))
-    assert means[1:] == ["4.8", "0.5", "0.4", "", "2.5", "2.0", "0.5", "2.6", "1.2", "1.4"]
+    assert means[1:] == ["4.6", "0.5", "0.4", "4.8", "", "2.0", "2.0", "0.5", "2.6", "1.2", "1.4"]
+    assert "Of 7 points, and 1 bonus points beside them, the median of the graded students is 4.62 without" in " ".join(
+        page.text.split()
+    )
     assert "2 students: 2 graded, 0 submitted and not graded yet, 0 without a submission." in " ".join(
         page.text.split()
     )
@@ -168,20 +191,118 @@ def test_points_are_those_of_nbgrader(course):
 
 
 def test_checks_are_counted_and_sorted(course):
-    wrong, unbegun = "ioi_metric returns a scalar\n  expected: a tensor", "ioi_metric is not implemented yet"
+    wrong, unbegun = "ioi_metric returns a scalar\n  expected: a tensor", UNBEGUN
     enter(course, "ann", (2, 1), 2)
     enter(course, "bob", (0, 0), 1, {("one", "check"): wrong, ("two", "check"): "half"})
     enter(course, "cem", (0, 0), 0, {("one", "check"): wrong, ("one", "more_bonus"): wrong, ("two", "check"): "half"})
     enter(course, "dee", (2, 0), 0, {("two", "check"): "\x1b[31m nothing\x1b[0m "})
     enter(course, "eve", (0, 0), None, {("one", "check"): unbegun})
     normal, bonus = checks(report())
-    # check, notebook, points, failed, passed, pass rate, not run, messages
+    # check, notebook, points, failed, passed, pass rate, not run
     assert normal == [
-        ["check", "one", "2", "3", "2", "40 %", "0", "2 × ioi_metric returns a scalar 1 × " + unbegun],
-        ["check", "two", "2", "3", "1", "25 %", "1", "2 × half 1 × nothing"],
-        ["essay", "two", "3", "0", "0", "", "1", ""],
+        ["check", "one", "2", "3", "2", "40 %", "0"],
+        ["check", "two", "2", "3", "1", "25 %", "1"],
+        ["essay", "two", "3", "0", "0", "", "1"],
     ]
-    assert bonus == [["more_bonus", "one", "1", "4", "1", "20 %", "0", "1 × ioi_metric returns a scalar"]]
+    assert bonus == [["more", "one", "1", "4", "1", "20 %", "0"]]
+
+
+def test_failures_are_grouped_by_cause_with_who(course):
+    scalar = "ioi_metric returns a {}\n  expected: a tensor\n  hint:     remove .item()"
+    wrong = {"ann": scalar.format("float"), "bob": scalar.format("float"), "cem": scalar.format("number")}
+    for student, message in wrong.items():
+        enter(course, student, (0, 1), 2, {("one", "check"): message})
+    enter(course, "dee", (0, 0), 1, {("two", "check"): "NameError", ("one", "more_bonus"): "\x1b[31m half\x1b[0m "})
+    enter(course, "eve", (0, 0), 0, dict.fromkeys([("one", "check"), ("two", "check")], UNBEGUN))
+    with gradebook(Path.cwd()) as book:
+        book.update_or_create_student("ann", first_name="Ann", last_name="Okonkwo")
+    page = report()
+    assert causes(page) == [
+        ["3", "check one", "remove .item() ioi_metric returns a float", "Ann Okonkwo (ann), bob, cem"],
+        ["1", "check one", NO_MESSAGE.line, "dee"],
+        ["1", "check two", "NameError", "dee"],
+        ["1", "more one", "half", "dee"],
+        ["1", "more one", NO_MESSAGE.line, "eve"],
+    ]
+    assert left(page) == [["1", "check , check", "eve"]]
+
+
+def test_what_was_left_as_handed_out_is_named_apart_once_for_the_same_students(course):
+    all_three = dict.fromkeys([("one", "check"), ("two", "check"), ("one", "more_bonus")], UNBEGUN)
+    for student in ("ann", "bob"):
+        enter(course, student, (0, 0), 0, all_three)
+    enter(course, "cem", (0, 1), 2, {("one", "check"): UNBEGUN})
+    page = report()
+    assert causes(page) == []
+    assert left(page) == [["3", "check", "ann, bob, cem"], ["2", "check", "ann, bob"], ["2", "more", "ann, bob"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("check_get_act_patch_attn_head_out_all_pos", "attn_head_out_all_pos"),
+        ("check_get_act_patch_resid_pre_fast_bonus", "resid_pre_fast"),
+        ("check_my_circuit_name_mover", "my_circuit_name_mover"),
+        ("essay", "essay"),
+    ],
+)
+def test_a_name_is_short_and_breaks_behind_underscores(name: str, short: str):
+    assert class_data.Check("one", name, 1, is_bonus=False).short_name == short
+    assert breakable(f"{short}<") == short.replace("_", "_<wbr>") + "&lt;"
+
+
+# Outliers.
+
+
+def test_a_check_that_nobody_passed_is_flagged(course):
+    for student in ("ann", "bob", "cem"):
+        enter(course, student, (0, 0), 2 * (student != "ann"), {("one", "check"): "wrong"})
+    text = " ".join(report().text.split())
+    assert "Nobody passed check (one): 3 failed it. Is it the class, or the check?" in text
+    assert "Nobody passed more (one): 3 failed it." in text and "Nobody passed check (two)" not in text
+    enter(course, "dee", (2, 0), 2)
+    assert "Nobody passed check" not in report().text
+
+
+def test_a_bonus_that_all_left_is_not_flagged(course):
+    for student in ("ann", "bob", "cem"):
+        enter(course, student, (2, 0), 2, {("one", "more_bonus"): UNBEGUN})
+    assert "Nobody passed" not in report().text
+
+
+def test_students_with_no_points_at_all_are_flagged(course):
+    enter(course, "ann", (0, 0), 0, answers={"one": "x = 1"})
+    enter(course, "bob", (0, 0), 0)
+    enter(course, "cem", (0, 1), 0)
+    enter(course, "dee", None, None)
+    found = {name: why.split("; ")[-1] for name, why in needs_attention(report()).items()}
+    assert found == {
+        "ann": "no points at all",
+        "bob": "no points at all, and no answer in code: all are as handed out",
+        "cem": "to be graded manually: two: essay",
+        "dee": "two: missing",
+    }
+
+
+def test_identical_answers_are_flagged(course):
+    for student, answer in {"ann": "x = 1", "bob": "x  =  1\n", "cem": "x = 2", "dee": HANDED_OUT, "eve": ""}.items():
+        enter(course, student, (2, 1), 2, answers={"one": answer, "two": "y"} if answer != HANDED_OUT else {})
+    enter(course, "fay", (2, 1), 2)
+    found = {name: why.split("; ")[-1] for name, why in needs_attention(report()).items() if "word" in why}
+    assert found == {
+        "ann": "all answers are word for word those of bob",
+        "bob": "all answers are word for word those of ann",
+    }
+
+
+def test_a_failed_setup_cell_is_flagged(course):
+    enter(course, "ann", (2, 1), 2)
+    result = results.load(course[0], "ann", fingerprint(course[0].submission("ann"), course[0].ignore))
+    result.notebooks["two"] = NotebookResult(f"{results.NOT_GRADED}its setup cell failed: NameError: x")
+    results.delete(course[0], "ann")
+    results.save(course[0], result, course[0].root / "nothing", course[0].root / "no log")
+    merge.enter(*course, result)
+    assert "two: could not be graded: its setup cell failed: NameError: x" in needs_attention(report())["ann"]
 
 
 def test_the_hardest_check_comes_first(course):
@@ -197,7 +318,7 @@ def test_manual_scores_do_not_change_pass_rates(course):
         book.db.commit()
     page = report()
     assert checks(page)[0][0][:5] == ["check", "one", "2", "1", "0"]
-    assert points(page)["ann"][0] == "5"
+    assert (points(page)["ann"][0], points(page)["ann"][2]) == ("4", "5")
 
 
 def test_submissions_that_need_attention_are_listed_with_reasons(course):
@@ -216,18 +337,18 @@ def test_submissions_that_need_attention_are_listed_with_reasons(course):
         "bob": "resubmitted, not graded again yet; to be graded manually: two: essay",
         "cem": "one: missing; two: missing",
         "fay": "submitted, not graded yet",
-        "gil": "enrolled, no submission",
+        "Gil Gamesh (gil)": "enrolled, no submission",
     }
     rows = points(page)
     assert rows["fay"] == ["not graded yet"]
-    assert rows["gil (Gil Gamesh)"] == ["no submission"]
-    assert rows["cem"][3:] == ["0", "–", "–", "0", "–", "–"]
+    assert rows["Gil Gamesh (gil)"] == ["no submission"]
+    assert rows["cem"][4:] == ["0", "–", "–", "0", "–", "–"]
     assert "6 students: 4 graded, 1 submitted and not graded yet, 1 without a submission." in " ".join(
         page.text.split()
     )
     # Students without a grade are not counted in checks and means.
     assert [row[3:5] + row[6:7] for row in checks(page)[0]] == [["0", "3", "1"], ["0", "3", "1"], ["0", "0", "1"]]
-    assert texts(page.select_one(".marks tfoot tr"))[1] == "3.8"
+    assert texts(page.select_one(".marks tfoot tr"))[1] == "3.0"
 
 
 def test_links_lead_to_existing_feedback(course):
@@ -254,7 +375,7 @@ def test_submissions_graded_by_nbgrader_are_shown(course):
     enter(course, "ann", (2, 1), None)
     results.remove(course[0].state / "results")
     page = report()
-    assert points(page)["ann"] == ["3", "1", "3", "2", "1", "0", "–", "–"]
+    assert points(page)["ann"] == ["2", "1", "3", "2", "2", "1", "0", "–", "–"]
     assert [row[3:7] for row in checks(page)[0]] == [
         ["0", "1", "100 %", "0"],
         ["0", "0", "", "1"],
@@ -266,7 +387,7 @@ def test_submissions_graded_by_nbgrader_are_shown(course):
 
 
 def test_students_texts_do_not_become_html(course):
-    enter(course, IMAGE, (0, 0), 0, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
+    enter(course, IMAGE, (0, 0), 2, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
     enter(course, "link", (2, 1), 2)
     hand_in(Path.cwd(), "link", {f"{IMAGE}": ""})
     (course[0].submission("waits & <i>waits")).mkdir(parents=True)
@@ -276,9 +397,9 @@ def test_students_texts_do_not_become_html(course):
     assert page.find_all(["script", "img", "b", "i"], string=re.compile("alert|waits|^$")) == []
     assert {tag.name for tag in page.find_all(True)} & {"script", "img", "i", "iframe", "link", "object"} == set()
     assert not [name for tag in page.find_all(True) for name in tag.attrs if name.startswith("on")]
-    assert checks(page)[0][0][-1] == f"1 × {SCRIPT} and '\"><b>"
+    assert causes(page)[0][2:] == [f"{SCRIPT} and '\"><b>", IMAGE]
     assert IMAGE in points(page) and "waits & <i>waits" in points(page)
-    assert f"'\"></th></table>{SCRIPT} ({SCRIPT} {{{{ 7 * 7 }}}})" in points(page)
+    assert f"{SCRIPT} {{{{ 7 * 7 }}}} ('\"></th></table>{SCRIPT})" in points(page)
     assert f"the slowest one ({IMAGE})" in " ".join(page.text.split())
 
 
@@ -317,11 +438,18 @@ def test_the_table_of_grades_is_that_of_nbgrader(course):
     page = report()
     subprocess.run([sys.executable, "-m", "nbgrader", "export"], check=True, capture_output=True)
     table = Path.cwd() / ".grading" / COURSE / "grades.csv"
-    assert table.read_text() == Path("grades.csv").read_text()
+    assert [line.rpartition(",")[0] for line in table.read_text().splitlines()] == Path(
+        "grades.csv"
+    ).read_text().splitlines(), "they differ in more than the bonus"
     with open(table, newline="") as stream:
-        scores = {row["student_id"]: float(row["score"]) for row in csv.DictReader(stream)}
-    assert scores == {"ann": 5, "bob": 1.75, "gil": 0}
-    assert {student: float(points(page)[student][0]) for student in ("ann", "bob")} == {"ann": 5, "bob": 1.75}
+        rows = {row["student_id"]: row for row in csv.DictReader(stream)}
+    assert {student: float(row["score"]) for student, row in rows.items()} == {"ann": 5, "bob": 1.75, "gil": 0}
+    assert {row["max_score"] for row in rows.values()} == {"7.0"}, "the maximum is the required points"
+    assert {student: row["bonus"] for student, row in rows.items()} == {"ann": "1.0", "bob": "0.0", "gil": "0.0"}
+    assert {student: points(page)[student][:4] for student in ("ann", "bob")} == {
+        "ann": ["4", "1", "", "5"],
+        "bob": ["2.5", "0", "0.75", "1.75"],
+    }
 
 
 # Errors are one sentence.
