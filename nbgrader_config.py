@@ -11,6 +11,8 @@ from nbgrader.converters import GenerateAssignment
 # The workbook's packages beside this file count, also where the environment has another copy installed.
 sys.path.insert(0, str(Path(__file__).parent))
 from grading.bonus import OmitBonus, bonus_points
+from grading.feedback.first_screen import DescribeScore
+from grading.feedback.shared_figures import FeedbackExporter, ShareFigures
 from grading.kernels.sandbox import python_path
 from grading.preprocessors import AUTOGRADE, SANITIZE
 from grading.safe_notebooks import EscapeNames, escape_formgrader
@@ -47,6 +49,12 @@ c.Autograde.autograde_preprocessors = AUTOGRADE
 c.HTMLExporter.preprocessors = [EscapeNames]
 escape_formgrader()
 c.ExportApp.plugin_class = "grading.tables.GradesTable"
+
+# A student's feedback pages: our template, with the score and each check's message above the notebook.
+c.GenerateFeedback.exporter_class = FeedbackExporter
+c.GenerateFeedback.preprocessors = [DescribeScore, ShareFigures]
+c.FeedbackExporter.template_name = "page"
+c.FeedbackExporter.extra_template_basedirs = [str(Path(__file__).parent / "grading" / "feedback")]
 
 # The time limit of one cell, in seconds. The slowest sweep, 720 patched runs, takes 15 on ioi-mini and minutes on
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.

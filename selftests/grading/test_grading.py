@@ -66,9 +66,11 @@ def test_demo_needs_no_manual_grading(demo_class: Path):
 def test_demo_writes_feedback_with_figures_that_need_no_network(demo_class: Path):
     pages = sorted((demo_class / "feedback").glob(f"*/{demo.COURSE}/*.html"))
     assert len(pages) == len(demo.CLASS) * len(NOTEBOOKS)
-    page = (demo_class / "feedback" / "all_right" / demo.COURSE / "03_attention_heads.html").read_text("utf-8")
+    place = demo_class / "feedback" / "all_right" / demo.COURSE
+    page = (place / "03_attention_heads.html").read_text("utf-8")
     assert page.count("Plotly.newPlot(") >= 2
-    assert "plotly.js v" in page
+    assert '<script src="plotly.js">' in page and "plotly.js v" in (place / "plotly.js").read_text("utf-8")
+    assert sum(file.stat().st_size for file in place.iterdir()) < 8_000_000
 
 
 def test_demo_prints_bonus_points_separately(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

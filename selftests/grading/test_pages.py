@@ -23,6 +23,7 @@ from selftests import REPOSITORY
 from selftests.browsing import ATTENTION, HEAT_MAP, keep_whole_page, wait
 from selftests.grading import tiny_class
 from selftests.grading.page_payloads import LEAVES, NAMES, OVERLAY, PAYLOADS, Payload
+from selftests.grading.test_feedback import FEEDBACK
 from selftests.grading.tiny_class import COURSE, RIGHT, SETTINGS, make_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needed_programs")]
@@ -114,7 +115,7 @@ def hostile_notebook(address: str, payloads: list[Payload], shown: bool = False)
 def course(empty_course: Path, tmp_path: Path, beacons: Beacons) -> Path:
     """The tiny course with a graded class: an honest student, and hostile notebooks, names and times."""
     course = shutil.copytree(empty_course, tmp_path / "course")
-    (course / "nbgrader_config.py").write_text(SETTINGS + PAGES)
+    (course / "nbgrader_config.py").write_text(SETTINGS + PAGES + FEEDBACK)
     hand_in(course, "honest", make_notebook(f"{RIGHT}\n{MAPS}"))
     hand_in(course, "hostile", hostile_notebook(beacons.address, [*PAYLOADS, *LEAVES, OVERLAY]))
     for name in NAMES:
