@@ -14,8 +14,8 @@ from utils import attention_view, heat_map, imshow, topk_of_Nd_tensor
 LETTERS = list("abcdefghijklmno")
 # Every shape that the notebooks draw, for gpt2-small on the 8 prompts.
 DRAWN_SHAPES = [(12, 15), (12, 12), (2, 25), (2, 3, 15), (3, 12, 15), (3, 15, 15), (5, 12, 12), (5, 12, 15)]
-PAGE = 750
-"""What a window of 800 pixels has room for, in the preview; JupyterLab has as much in one of 1,280."""
+PAGE = 737
+"""What a window of 800 pixels has room for beside its scroll bar, in the preview; JupyterLab has more at 1,280."""
 
 
 def random_tensor(*shape: int) -> torch.Tensor:

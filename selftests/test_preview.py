@@ -52,7 +52,7 @@ return [...document.querySelectorAll(".jp-OutputArea-output:has(.main-svg, canva
 
 # The figures of a page that have not been drawn, or too small to be seen.
 NOT_DRAWN = """
-const wide = element => element.getBoundingClientRect().width >= 200;
+const wide = element => element.getBoundingClientRect().width >= 100;
 const figures = {"figure": ".hm image", "attention-view": "canvas", "diagram": "svg"};
 return Object.entries(figures).flatMap(([kind, picture]) =>
     [...document.getElementsByClassName(kind)]

@@ -21,7 +21,7 @@ SMALLEST_CELL_OF_A_FACET = 15
 LETTER = 7
 LETTER_ASLANT = 5
 FACET_GAP = 24
-WIDEST = 750
+WIDEST = 736
 """The width beyond which facets move to the next row, and the squares of a single map are smaller."""
 SHORTEST_COLOUR_BAR, LONGEST_COLOUR_BAR = 130, 360
 
@@ -58,7 +58,7 @@ def heat_map(
     zmax = zmax or float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     facets = values.shape[0] if values.ndim == 3 else 1
     below = 45 + LETTER_ASLANT * _longest(x)
-    margin = {"l": 50 + LETTER * _longest(y), "r": 110, "t": 60 if facets == 1 else 75, "b": below}
+    margin = {"l": 50 + LETTER * _longest(y), "r": 96, "t": 60 if facets == 1 else 75, "b": below}
     room = WIDEST - margin["l"] - margin["r"]
     cells, columns = max(values.shape[-1], 1), min(facets, FACETS_IN_A_ROW)
     cell = (room - (columns - 1) * FACET_GAP) // (columns * cells)

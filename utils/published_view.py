@@ -15,7 +15,7 @@ from torch import Tensor
 from utils.errors import WorkbookError
 from utils.ioi import position_labels
 from utils.models import model_name
-from utils.plots import COLOURS, WIDEST
+from utils.plots import COLOURS
 from utils.published import published_patching, published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
 
@@ -59,7 +59,7 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     scale = ", ".join(colour for _, colour in plotly.colors.get_colorscale(COLOURS))
     bar = f"display: inline-block; width: 160px; height: 12px; background: linear-gradient(to right, {scale})"
     return (
-        f'<div style="display: flex; flex-wrap: wrap; gap: 16px; margin-top: 8px; max-width: {WIDEST}px">{tables}</div>'
+        f'<div style="display: flex; flex-wrap: wrap; gap: 16px; margin-top: 8px; max-width: 980px">{tables}</div>'
         f'<p>{-zmax:.2f} <span style="{bar}"></span> {zmax:.2f}</p>'
     )
 
