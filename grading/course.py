@@ -206,9 +206,9 @@ COPY = r"(?i:( ?\(\d+\)|[ -]\d+|-copy\d+)?\.ipynb)"
 
 
 def renamed_copies(files: Iterable[str], notebooks: Iterable[str]) -> dict[str, str]:
-    """Return the files that can only be an assigned notebook under a copy's name, with its own name.
+    """Return which of these names can only be an assigned notebook's copy, with the notebook's own name.
 
-    There is one such file then, and none with the notebook's own name.
+    There is one such name then, and the notebook's own is missing.
     """
     files, expected = list(files), {f"{name}.ipynb" for name in notebooks}
     copies = {

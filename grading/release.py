@@ -36,8 +36,15 @@ def foreign_files(course: Course) -> dict[Path, str]:
 
 def answered_notebooks(course: Course) -> dict[Path, str]:
     """Return the released notebooks with an answer or an output, by nbgrader's own checksums of their cells."""
-    found = {path: nbformat.read(path, as_version=4) for path in sorted(course.release.glob("*.ipynb"))}
-    return {path: "has answers or outputs" for path, notebook in found.items() if any(map(is_changed, notebook.cells))}
+    return {path: "has answers or outputs" for path in sorted(course.release.glob("*.ipynb")) if is_answered(path)}
+
+
+def is_answered(path: Path) -> bool:
+    """Return whether a released notebook was answered or run; one that cannot be read was changed somehow."""
+    try:
+        return any(map(is_changed, nbformat.read(path, as_version=4).cells))
+    except Exception:  # from invalid JSON to a broken link
+        return True
 
 
 def is_changed(cell: nbformat.NotebookNode) -> bool:

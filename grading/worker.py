@@ -84,7 +84,7 @@ def grade(task: Task) -> None:
         submission = task.course.submission(task.student)
         contents = inspect_submission(submission, task.course.ignore)
         copy_submission(submission, place, contents)
-        renamed = renamed_copies((path.name for path in contents.files if path.parent == Path()), task.notebooks)
+        renamed = renamed_copies([path.name for path in place.iterdir()], task.notebooks)
         for copy, own in renamed.items():
             os.rename(place / copy, place / own)
         environment = make_course(task, folder, place)

@@ -5,7 +5,6 @@ import statistics
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from grading.class_report.class_data import ABSENT, PENDING, ClassData, Mark
 from grading.course import Course
@@ -35,7 +34,7 @@ def render(data: ClassData) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": number, "duration": duration, "css_class": css_class, "breakable": breakable}
+    environment.filters |= {"number": number, "duration": duration, "css_class": css_class}
     graded = data.graded
     return environment.get_template("page.html").render(
         data=data,
@@ -74,11 +73,6 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def breakable(name: str) -> Markup:
-    """Return a name that a page may break behind its underscores, and nowhere else."""
-    return Markup("_<wbr>").join(name.split("_"))
 
 
 def css_class(mark: Mark | None, max_points: float) -> str:

@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 
 from nbconvert.filters import strip_ansi
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbformat import NotebookNode
+from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import GetGrades
 from nbgrader.utils import is_grade, is_task
-from pygments.formatters import HtmlFormatter
 
 from grading.bonus import SUFFIX, Points, points_of
 from grading.class_report.messages import NOT_ATTEMPTED, describe, text_of
@@ -73,7 +74,7 @@ class DescribeScore(GetGrades):
             points=notebooks[about["notebook"]],
             exercises=[describe_exercise(cell, worth) for cell in nb.cells if is_grade(cell) or is_task(cell)],
             notebooks=dict(sorted(notebooks.items())),
-            highlighting=highlighting(),
+            highlighting=highlighting(resources["config_dir"]),
         )
         for cell in nb.cells:
             remove_hidden_marks(cell)
@@ -108,7 +109,10 @@ def remove_hidden_marks(cell: NotebookNode) -> None:
             output.traceback = [HIDDEN_MARK.sub("", frame) for frame in output.traceback]
 
 
-def highlighting() -> str:
-    """Return the style sheet of highlighted code, in light and in dark pages."""
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in (LIGHT, DARK))
-    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"
+def highlighting(config_folder: str) -> str:
+    """Return the style sheet of highlighted code, in light and dark pages; nbconvert looks into Jupyter's folder."""
+    sheets = []
+    for style in (LIGHT, DARK):
+        _, made = CSSHTMLHeaderPreprocessor(style=style).preprocess(new_notebook(), {"config_dir": config_folder})
+        sheets.append("\n".join(made["inlining"]["css"]))
+    return f"{sheets[0]}\n@media screen and (prefers-color-scheme: dark) {{\n{sheets[1]}\n}}"

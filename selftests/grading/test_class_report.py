@@ -22,7 +22,7 @@ from grading.class_report import __main__ as command
 from grading.class_report import class_data
 from grading.class_report.class_data import NO_MESSAGE
 from grading.class_report.messages import NOT_ATTEMPTED, describe, failures, first_line
-from grading.class_report.page import breakable, duration, number
+from grading.class_report.page import duration, number, render
 from grading.course import Course, fingerprint, read_course
 from grading.results import NotebookResult, Result
 from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
@@ -247,8 +247,10 @@ def test_what_was_left_as_handed_out_is_named_apart_once_for_the_same_students(c
     ],
 )
 def test_a_name_is_short_and_breaks_behind_underscores(name: str, short: str):
-    assert class_data.Check("one", name, 1, is_bonus=False).short_name == short
-    assert breakable(f"{short}<") == short.replace("_", "_<wbr>") + "&lt;"
+    check = class_data.Check("a_notebook", name, 1, is_bonus=False, failed=1)
+    assert check.short_name == short
+    page = render(class_data.ClassData("tiny", "tiny", [], [check]))
+    assert short.replace("_", "_<wbr>") in page and "a_<wbr>notebook" in page
 
 
 # Outliers.

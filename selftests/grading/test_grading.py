@@ -190,6 +190,16 @@ def test_exercises_are_generated_from_the_solutions(generated: Path):
     assert not stale, f"exercises/ differs from what `make release` generates from solutions/: {', '.join(stale)}"
 
 
+def test_the_maximum_of_each_notebook_is_its_required_points(generated: Path):
+    with gradebook(generated) as book:
+        found = {notebook.name: notebook.max_score for notebook in book.find_assignment(demo.COURSE).notebooks}
+    required = {
+        name: sum(points for check, points in POINTS.get(name, {}).items() if not check.endswith(SUFFIX))
+        for name in NAMES
+    }
+    assert found == required and sum(found.values()) > 0
+
+
 @pytest.mark.slow
 def test_generating_again_changes_nothing(generated: Path):
     made = {path: path.read_bytes() for path in (generated / "exercises" / demo.COURSE).iterdir()}

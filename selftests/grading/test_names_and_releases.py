@@ -55,13 +55,18 @@ def test_a_copys_name_costs_no_points_and_is_remarked(course: Path):
         place = hand_in(course, student, {"one": RIGHT, "two": RIGHT})
         (place / "one.ipynb").rename(place / f"{name}.ipynb")
     shutil.copy(place / "one (1).ipynb", place / "one (2).ipynb")
+    place = hand_in(course, "dee", {"one": RIGHT, "two": RIGHT})
+    (place / "one.ipynb").rename(place / "one (1).ipynb")
+    (place / "one.ipynb").mkdir()
+    (place / "one.ipynb" / "data.csv").touch()
     grade(course)
-    assert points(course) == {"ann": 4, "bob": 4, "cem": 2}
+    assert points(course) == {"ann": 4, "bob": 4, "cem": 2, "dee": 2}
     unclear = [f"one ({number}).ipynb is not a notebook of the assignment" for number in (1, 2)]
     assert remarks(course) == {
         "ann": "one (1).ipynb was graded as one.ipynb",
         "bob": "one-Copy1.ipynb was graded as one.ipynb",
         "cem": "; ".join(["one: missing", *unclear]),
+        "dee": "; ".join(["one: missing", unclear[0]]),
     }
 
 
@@ -90,7 +95,7 @@ def test_a_release_names_what_it_would_delete(
     assert last.startswith("Nothing was released")
 
 
-@pytest.mark.parametrize("change", ["answer", "output", "execution_count"])
+@pytest.mark.parametrize("change", ["answer", "output", "execution_count", "no JSON"])
 def test_a_release_names_answers(
     change: str, course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
@@ -103,6 +108,8 @@ def test_a_release_names_answers(
     else:
         notebook.cells[0].execution_count = 1
     nbformat.write(notebook, file)
+    if change == "no JSON":
+        file.write_text("<<<<<<< HEAD")
     monkeypatch.chdir(course)
     assert release.main() == 1
     assert capsys.readouterr().err.startswith(f"{file} has answers or outputs.\n")
