@@ -20,6 +20,7 @@ from selftests.answer_bank import check_of
 from selftests.mutants import Mutant, all_mutants
 from tests.checks.checking import CheckFailed
 from tests.checks.notebooks import read_functions
+from tests.exercises import HOOKS
 
 PROCESSES = 2
 SECONDS = 30
@@ -59,8 +60,9 @@ def is_killed(mutant: Mutant) -> bool:
         except Exception:
             return True
         try:
-            for check in _checks(mutant.exercise):
-                check(names[mutant.exercise])
+            for name in _checked(mutant):
+                for check in _checks(name):
+                    check(names[name])
         except (CheckFailed, TimeoutError):
             return True
     return False
@@ -98,6 +100,11 @@ def _names(notebook: Path) -> dict[str, object]:
     """What a notebook defines, solutions included."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return read_functions(notebook).names
+
+
+def _checked(mutant: Mutant) -> list[str]:
+    """The mutant's exercise, and the hooks that its cell defines too: a sweep's check does not refuse these."""
+    return [mutant.exercise, *(name for name in HOOKS if f"def {name}(" in mutant.source and name != mutant.exercise)]
 
 
 def _checks(exercise: str) -> list[Callable[[Callable], None]]:

@@ -138,6 +138,7 @@ def counts_its_layers():
 
 @pytest.mark.parametrize("make", [counts_its_calls, counts_its_layers])
 def test_calls_in_no_order_refuse_what_counts_on_their_order(make, monkeypatch):
+    monkeypatch.setattr(hooks, "_from_the_middle", lambda count: list(range(count)))
     assert refusal(tests.test_patch_attn_patterns, make()).startswith("patch_attn_patterns with head_index=")
     monkeypatch.setattr(hooks.random.Random, "shuffle", lambda *args: None)
     tests.test_patch_attn_patterns(make())

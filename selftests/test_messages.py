@@ -1,33 +1,40 @@
-"""The messages on the twenty-nine most usual slips, word by word, and what a learner sees of them in a notebook.
+"""The messages on the most usual slips, word by word, and what a learner sees of them in a notebook.
 
 Each slip is an answer in `answers/wrong`. Its message says what was checked, what should have come out and what did,
 and gives one hint. The numbers come from seeded generators.
 """
 
+import functools
 import io
+import re
 from contextlib import redirect_stderr, redirect_stdout
 
+import nbformat
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 
+from selftests import REPOSITORY
 from selftests.answer_bank import (
     ANSWERS,
+    check_of,
     exercise_of,
     headline,
     names_put_back,
     notebook_variables,
     refusal,
 )
+from selftests.edited_solutions import EDITS
 from tests.checks.checking import CheckFailed, show, two_texts
+from tests.checks.notebooks import read_functions
+from tests.checks.sweeps import SHOW
+from tests.exercises import FUNCTIONS
+
+SOLUTIONS = REPOSITORY / "solutions" / "activation_patching"
 
 ON_LOGITS = "ioi_metric on random logits of shape [3 5 11], with all four arguments"
 ON_A_TINY_MODEL = "on a random model with 2 layers and 3 heads, 4 prompts of 6 tokens"
 RESID_PRE, HEAD_OUT = "get_act_patch_resid_pre", "get_act_patch_attn_head_out_all_pos"
-BOUND_LATE = (
-    "each run patches its own {}, and a function made in a loop sees the loop's last value unless functools.partial "
-    "binds the current one"
-)
 
 
 def unequal(name: str) -> str:
@@ -115,26 +122,26 @@ SLIPS = {
     ),
     "patch_residual_component__first_prompt_only": (
         "Patches the first prompt only.",
-        "patch_residual_component with pos=0 patches pos 0 of every prompt and nothing else",
-        "in pos 0 the clean values: 0.0317 at prompt 1, d_model 0; 0.2081 at prompt 1, d_model 1; "
-        "0.9298 at prompt 1, d_model 2",
-        "pos 0 has the clean values in prompt 0 only; in pos 0: 2.8163 at prompt 1, d_model 0; "
-        "2.4423 at prompt 1, d_model 1; 2.2768 at prompt 1, d_model 2 (7 of 14 entries differ)",
-        "patch every prompt, each with its own clean values",
+        "patch_residual_component with pos=2 patches pos 2 of every prompt and nothing else",
+        "in pos 2 the clean values: 0.4820 at prompt 1, d_model 0; 0.8198 at prompt 1, d_model 1; 0.9971 at "
+        "prompt 1, d_model 2",
+        "changed: pos 2, in prompt 0 only; in pos 2: 2.7709 at prompt 1, d_model 0; 2.8970 at prompt 1, d_model "
+        "1; 2.8421 at prompt 1, d_model 2 (7 of 14 entries differ)",
+        "it changes pos 2, in prompt 0 only: take the other axes whole, with `:`",
     ),
     "patch_residual_component__whole_activation": (
         "Patches every position.",
-        "patch_residual_component with pos=0 patches pos 0 of every prompt and nothing else",
+        "patch_residual_component with pos=2 patches pos 2 of every prompt and nothing else",
         "every other pos as in the corrupted run",
-        "pos 1, 2, 3, 4 changed too",
-        "index the pos axis (axis 1) with pos on both sides",
+        "changed: every pos",
+        "it changes every pos: index axis 1 with pos, on both sides",
     ),
     "patch_residual_component__writes_clean_cache": (
         "Swaps clean and corrupted: writes into the clean cache.",
         "patch_residual_component leaves the clean cache as it was",
         "the clean cache unchanged",
         "the clean cache was changed",
-        "write to the corrupted activation and return it, or a new tensor, never one from the clean cache",
+        "the function wrote into it: write to the corrupted activation, or to a new tensor, and return that",
     ),
     "patch_residual_component__bug": (
         "Misspells a name.",
@@ -146,50 +153,54 @@ SLIPS = {
     ),
     "patch_head_vector__wrong_axis": (
         "Indexes the position axis.",
-        "patch_head_vector with head_index=0 patches head 0 of every prompt and nothing else",
-        "in head 0 the clean values: 0.9152 at prompt 0, pos 1, d_head 0; 0.3971 at prompt 0, pos 1, d_head 1; "
-        "0.8742 at prompt 0, pos 1, d_head 2",
-        "head 0 has clean values in some places only, and head 1, 2 changed; in head 0: 2.0142 at prompt 0, pos 1, "
-        "d_head 0; 2.3986 at prompt 0, pos 1, d_head 1; 2.8362 at prompt 0, pos 1, d_head 2 (56 of 70 entries differ)",
-        "the head axis is axis 2: write to index head_index of that axis only",
+        "patch_head_vector with head_index=1 patches head 1 of every prompt and nothing else",
+        "in head 1 the clean values: 0.8964 at prompt 0, pos 0, d_head 0; 0.4556 at prompt 0, pos 0, d_head 1; "
+        "0.6323 at prompt 0, pos 0, d_head 2",
+        "changed: every head, in pos 1 only; in head 1: 2.1284 at prompt 0, pos 0, d_head 0; 2.2867 at prompt 0, "
+        "pos 0, d_head 1; 2.6801 at prompt 0, pos 0, d_head 2 (56 of 70 entries differ)",
+        "it changes every head, in pos 1 only, not head 1: the head axis is axis 2",
     ),
     "patch_attn_patterns__index_constant": (
         "Always patches head 0.",
         "patch_attn_patterns with head_index=1 patches head 1 of every prompt and nothing else",
         "in head 1 the clean values: 0.0317 at prompt 0, pos_q 0, pos_k 0; 0.2081 at prompt 0, pos_q 0, pos_k 1; "
         "0.9298 at prompt 0, pos_q 0, pos_k 2",
-        "head 1 was not changed, and head 0 changed; in head 1: 2.9702 at prompt 0, pos_q 0, pos_k 0; "
-        "2.4313 at prompt 0, pos_q 0, pos_k 1; 2.8882 at prompt 0, pos_q 0, pos_k 2 (70 of 70 entries differ)",
-        "the head axis is axis 1: write to index head_index of that axis only",
+        "changed: head 0; in head 1: 2.9173 at prompt 0, pos_q 0, pos_k 0; 2.5269 at prompt 0, pos_q 0, pos_k 1; "
+        "2.7371 at prompt 0, pos_q 0, pos_k 2 (70 of 70 entries differ)",
+        "it changes head 0, not head 1",
     ),
     "get_act_patch_resid_pre__late_binding": (
         "Functions made in a loop are called after it, and all see the last position.",
         unequal(RESID_PRE),
         "-0.4091 at layer 0, pos 0; -0.7185 at layer 0, pos 1; -0.4091 at layer 0, pos 2",
         "-0.8691 at layer 0, pos 0; -0.8691 at layer 0, pos 1; -0.8691 at layer 0, pos 2 (10 of 12 entries differ)",
-        f"every pos of a row has the same value: {BOUND_LATE.format('pos')}",
+        "the entry at layer 0, pos 0 is the metric of a run that patches resid_pre of layer 0 at pos 5, not "
+        "resid_pre of layer 0 at pos 0: its hook function reads the variable pos when it is called, and pos is 5 "
+        "by then: bind the value when the function is made, with functools.partial",
     ),
     "get_act_patch_resid_pre__partial_rows": (
         "Leaves the last layer out.",
         unequal(RESID_PRE),
         "-0.4091 at layer 1, pos 0; -1.0667 at layer 1, pos 1; 0.1534 at layer 1, pos 2",
         "0.0000 at layer 1, pos 0; 0.0000 at layer 1, pos 1; 0.0000 at layer 1, pos 2 (6 of 12 entries differ)",
-        "some entries were never filled in",
+        "patching_metric is called 6 times for 12 entries, and the entry at layer 1, pos 0 was never filled in "
+        "with a metric",
     ),
     "get_act_patch_resid_pre__metric_of_corrupted_run": (
         "Runs without the hook.",
         unequal(RESID_PRE),
         "-0.7185 at layer 0, pos 1; -0.4670 at layer 0, pos 3; -0.8691 at layer 0, pos 5",
         "-0.4091 at layer 0, pos 1; -0.4091 at layer 0, pos 3; -0.4091 at layer 0, pos 5 (8 of 12 entries differ)",
-        "no patch had any effect: pass (get_act_name(...), hook function) in fwd_hooks of run_with_hooks",
+        "the entry at layer 0, pos 0 is the metric of a run without a patch: pass (get_act_name(...), hook "
+        "function) in fwd_hooks of run_with_hooks",
     ),
     "get_act_patch_resid_pre__global_shape": (
         "Makes the table for 12 layers and 15 positions.",
         f"{RESID_PRE} returns [layer pos], {ON_A_TINY_MODEL}",
         "a tensor of shape [2, 6] and type torch.float32",
         "a tensor of shape [12, 15] and type torch.float32",
-        "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions "
-        "by the corrupted tokens",
+        "these are the sizes of the loaded model and its prompts, written in: one entry for each patched run, in "
+        "this order of axes; layers and heads are numbered by model.cfg, positions by the corrupted tokens",
     ),
     "get_act_patch_resid_pre__calls_patching": (
         "Lets transformer_lens.patching do the work, under another name.",
@@ -203,15 +214,17 @@ SLIPS = {
         f"{RESID_PRE} runs without an error",
         "a result",
         "KeyError: \"Hook name 'blocks.0.resid_pre' does not exist on this model.\"",
-        f"it happened in line 18 of {RESID_PRE}: "
-        'logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(f"blocks.{layer}.resid_pre", hook_fn)])',
+        "it happened in line 18 of get_act_patch_resid_pre: logits = model.run_with_hooks(corrupted_tokens, "
+        'fwd_hooks=[(f"blocks.{layer}.resid_pre", hook_fn)]); get_act_name gives the full name of a hook point, '
+        'as in get_act_name("mlp_out", 3)',
     ),
     "get_act_patch_attn_head_out_all_pos__head_constant": (
         "Patches head 0 in every column.",
         unequal(HEAD_OUT),
         "-0.3373 at layer 0, head 1; -1.4185 at layer 0, head 2; -0.3749 at layer 1, head 1",
         "-0.9545 at layer 0, head 1; -0.9545 at layer 0, head 2; -2.3584 at layer 1, head 1 (4 of 6 entries differ)",
-        f"every head of a row has the same value: {BOUND_LATE.format('head')}",
+        "the entry at layer 0, head 1 is the metric of a run that patches z of layer 0 at head 0, not z of layer "
+        "0 at head 1",
     ),
     "get_act_patch_attn_head_out_all_pos__transposed": (
         "Returns heads by layers.",
@@ -268,6 +281,35 @@ def notebook() -> dict[str, object]:
     return notebook_variables()
 
 
+@functools.cache
+def solution(name: str) -> tuple[str, dict[str, object]]:
+    """The source of an exercise's solution, and what its notebook defines."""
+    notebook = SOLUTIONS / f"{FUNCTIONS[name].notebook}.ipynb"
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = next(cell.source for cell in cells if cell.metadata.get("nbgrader", {}).get("grade_id") == name)
+    with redirect_stdout(io.StringIO()):
+        return source, read_functions(notebook).names
+
+
+def hint_on(name: str, edits: dict[str, str]) -> str:
+    """The hint of the check on a solution with some text replaced, in a notebook where a loop has left `layer`."""
+    source, names = solution(name)
+    for old, new in edits.items():
+        assert old in source
+        source = source.replace(old, new)
+    names = {**names, "layer": 1}
+    exec(compile(source, "an edited solution", "exec"), names)
+    with names_put_back(), redirect_stdout(io.StringIO()), pytest.raises(CheckFailed) as failed:
+        check_of(name, in_full=False)(names[name])
+    first = failed.value.parts[-1].splitlines()[0]
+    return re.sub(r"^it happened in line \d+ of .*?; ", "", first)
+
+
+@pytest.mark.parametrize(("name", "edits", "hint"), EDITS)
+def test_hint_on_an_edited_solution(name, edits, hint):
+    assert hint_on(name, edits) == hint
+
+
 def message_on(slip: str, notebook: dict[str, object]) -> str | None:
     return refusal(ANSWERS / f"wrong/{slip}.py", notebook, in_full=False)
 
@@ -276,8 +318,10 @@ def message_on(slip: str, notebook: dict[str, object]) -> str | None:
 def test_message(slip, notebook):
     what, checked, expected, actual, hint = SLIPS[slip]
     assert headline(ANSWERS / f"wrong/{slip}.py") == what
+    # Where two maps differ, the message says how to see them.
+    show = SHOW.format(exercise_of(ANSWERS / slip)) if "equals transformer_lens.patching" in checked else ""
     assert message_on(slip, notebook) == (
-        f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}"
+        f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}{show}"
     )
 
 
@@ -294,8 +338,9 @@ def test_message_on_an_exercise_not_begun(slip, name, notebook):
     assert message_on(slip, notebook) == f"{name} is not implemented yet: fill in its cell, run it, and run this again."
 
 
-def test_twenty_nine_slips_in_every_kind_of_exercise():
+def test_more_than_eighty_slips_in_every_kind_of_exercise():
     assert len(SLIPS) == 29
+    assert len(EDITS) > 50
     kinds = {exercise_of(ANSWERS / slip).split("_")[0] for slip in SLIPS}
     assert kinds == {"ioi", "patch", "get", "plot"}
 

@@ -7,9 +7,10 @@ import warnings
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 from tests import hidden, test_01_ioi_metric
-from tests.checks import cases, checking, figures, hooks, invariants, sweeps
+from tests.checks import cases, causes, checking, errors, figures, hooks, invariants, reference_hooks, runs, sweeps
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.guards import save_originals
+from tests.checks.show_difference import show_difference
 from tests.checks.sweeps import result_of
 from tests.test_01_ioi_metric import test_ioi_metric
 from tests.test_02_residual_stream import (
@@ -29,6 +30,7 @@ __all__ = [
     "NotImplementedYet",
     "hidden",
     "result_of",
+    "show_difference",
     "test_early_heads_figure",
     "test_get_act_patch_attn_head_all_pos_every",
     "test_get_act_patch_attn_head_out_all_pos",
@@ -45,4 +47,7 @@ __all__ = [
     "test_run_from_layer",
 ]
 
-save_originals(sys.modules[__name__], cases, checking, figures, hidden, hooks, invariants, sweeps, test_01_ioi_metric)
+save_originals(
+    *(sys.modules[__name__], cases, causes, checking, errors, figures, hidden, hooks, invariants, reference_hooks),
+    *(runs, sweeps, test_01_ioi_metric),
+)

@@ -1,6 +1,9 @@
 """Notebook 01: the metric."""
 
+import contextlib
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from tests.checks.checking import (
     call_with,
     changed_tensors,
     exercise_check,
+    global_hints,
     is_plain_tensor,
     require_close,
     require_tensor,
@@ -18,6 +22,46 @@ from tests.checks.checking import (
     two_texts,
 )
 from utils import load_ioi, logits_to_ave_logit_diff, model_in_use
+
+LINEAR = "the metric is linear in the logit difference of these logits and these answers"
+
+
+def _at_end(logits: Tensor, answer_tokens: Tensor) -> Tensor:
+    """Return the logits of the correct and the incorrect answers at END, `[batch 2]`."""
+    return logits[:, -1].gather(1, answer_tokens)
+
+
+def _per_prompt(logits: Tensor, answer_tokens: Tensor) -> Tensor:
+    return logits_to_ave_logit_diff(logits, answer_tokens, per_prompt=True)
+
+
+OTHER_DIFFERENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "read the logits at END, the last position": lambda logits, answers: _per_prompt(logits[:, :1], answers).mean(),
+    "average over the prompts, do not sum": lambda logits, answers: _per_prompt(logits, answers).sum(),
+    "average over all prompts, not only one": lambda logits, answers: _per_prompt(logits, answers)[0],
+    "use logits, not probabilities": lambda logits, answers: _per_prompt(logits.softmax(dim=-1), answers).mean(),
+    "read the logits at END alone, not their average over the positions": (
+        lambda logits, answers: _per_prompt(logits.mean(dim=1, keepdim=True), answers).mean()
+    ),
+    "subtract the logits of the incorrect answers": lambda logits, answers: _at_end(logits, answers)[:, 0].mean(),
+    "correct minus incorrect, not incorrect minus correct": lambda logits, answers: (
+        -_per_prompt(logits, answers).mean()
+    ),
+    "subtract correct and incorrect, do not add them": lambda logits, answers: _at_end(logits, answers).sum(1).mean(),
+    "subtract the two answers, do not average over them": lambda logits, answers: _at_end(logits, answers).mean(),
+    "logits[:, -1, tokens] takes the tokens of all prompts from each prompt: pair them with torch.arange": (
+        lambda logits, answers: (logits[:, -1][:, answers[:, 0]] - logits[:, -1][:, answers[:, 1]]).mean()
+    ),
+    "each prompt has its own answers: these are those of prompt 0": (
+        lambda logits, answers: _per_prompt(logits, answers[:1].expand_as(answers)).mean()
+    ),
+    "take no absolute value of a difference": lambda logits, answers: _per_prompt(logits, answers).abs().mean(),
+    "take the mean over the prompts, not the median": lambda logits, answers: _per_prompt(logits, answers).median(),
+    "the share of prompts answered right is not linear in the logit difference": (
+        lambda logits, answers: (_per_prompt(logits, answers) > 0).float().mean()
+    ),
+}
+"""What may be computed in place of the logit difference, by the hint that names it."""
 
 
 @exercise_check
@@ -65,7 +109,8 @@ def _compare_with_definition(ioi_metric: Callable, seed: int) -> None:
             raise CheckFailed(checked, "the arguments unchanged", f"{changed[0]} was changed", "work on a copy")
         logit_diff = logits_to_ave_logit_diff(logits, answer_tokens)
         expected = (logit_diff - corrupted_logit_diff) / (clean_logit_diff - corrupted_logit_diff)
-        hint = _hint(actual, logits, answer_tokens, corrupted_logit_diff, clean_logit_diff)
+        differences = {"corrupted_logit_diff": corrupted_logit_diff, "clean_logit_diff": clean_logit_diff}
+        hint = functools.partial(_hints, ioi_metric, actual, {**tensors, **differences})
         require_close(actual, expected, "", checked, hint)
 
 
@@ -100,7 +145,8 @@ def check_known_differences(ioi_metric: Callable, seed: int) -> None:
             clean_logit_diff=3.0,
         )
         actual = _require_scalar(result, checked, len(prompts))
-        require_close(actual, torch.tensor((logit_diff + 1) / 4), "", checked, hint)
+        found = _hint(actual, case_logits, case_answers, -1.0, 3.0)
+        require_close(actual, torch.tensor((logit_diff + 1) / 4), "", checked, found or hint)
 
 
 def _require_scalar(result: object, checked: str, n_prompts: int) -> Tensor:
@@ -129,27 +175,55 @@ def _check_on_runs(ioi_metric: Callable, which: str, logits: Tensor, expected: f
         )
 
 
+def _hints(ioi_metric: Callable, actual: Tensor, arguments: dict[str, Any]) -> str:
+    """Name the notebook's variable that is used, if any, and the mistake."""
+    found = _hint(actual, **arguments) or _unused_argument(ioi_metric, actual, arguments) or LINEAR
+    return "; ".join([*global_hints(ioi_metric), found])
+
+
 def _hint(
     actual: Tensor, logits: Tensor, answer_tokens: Tensor, corrupted_logit_diff: float, clean_logit_diff: float
 ) -> str:
-    """Return a hint for the usual mistake that gives this number."""
-    per_prompt = logits_to_ave_logit_diff(logits, answer_tokens, per_prompt=True)
-    logit_diff, gap = per_prompt.mean(), clean_logit_diff - corrupted_logit_diff
-    at_first_position = logits_to_ave_logit_diff(logits[:, :1], answer_tokens)
-    probability_diff = logits_to_ave_logit_diff(logits.softmax(dim=-1), answer_tokens)
+    """Name the mistake that gives this number: another logit difference, or another function of the right one."""
+    corrupted, clean, gap = corrupted_logit_diff, clean_logit_diff, clean_logit_diff - corrupted_logit_diff
+    right = logits_to_ave_logit_diff(logits, answer_tokens)
+    metric = (right - corrupted) / gap
+    others = {hint: make(logits, answer_tokens) for hint, make in OTHER_DIFFERENCES.items()}
     causes = {
-        "this is the logit difference itself: move and scale it to 0 (corrupted) and 1 (clean)": logit_diff,
-        "the sign is flipped: correct minus incorrect, and clean minus corrupted": (corrupted_logit_diff - logit_diff)
-        / gap,
-        "0 and 1 are swapped: 0 belongs to the corrupted run": (clean_logit_diff - logit_diff) / gap,
-        "subtract corrupted_logit_diff from the logit difference too": logit_diff / gap,
-        "divide by clean_logit_diff - corrupted_logit_diff": (logit_diff - corrupted_logit_diff) / clean_logit_diff,
-        "read the logits at END, the last position": (at_first_position - corrupted_logit_diff) / gap,
-        "average over the prompts, do not sum": (per_prompt.sum() - corrupted_logit_diff) / gap,
-        "average over all prompts, not only one": (per_prompt[0] - corrupted_logit_diff) / gap,
-        "use logits, not probabilities": (probability_diff - corrupted_logit_diff) / gap,
+        # First, for of a negative metric the absolute value has the flipped sign.
+        "the metric is linear: take no absolute value": metric.abs(),
+        "the metric is linear: do not clamp it to 0 and 1": metric.clamp(0, 1),
+        "this is the logit difference itself: move and scale it to 0 (corrupted) and 1 (clean)": right,
+        "the sign is flipped: correct minus incorrect, and clean minus corrupted": -metric,
+        "0 and 1 are swapped: 0 belongs to the corrupted run": (clean - right) / gap,
+        "subtract corrupted_logit_diff from the logit difference too": right / gap,
+        "subtract corrupted_logit_diff, and divide by clean_logit_diff - corrupted_logit_diff": right / clean,
+        "divide by clean_logit_diff - corrupted_logit_diff": (right - corrupted) / clean,
+        "divide by clean_logit_diff - corrupted_logit_diff, not by corrupted_logit_diff": (right - corrupted)
+        / corrupted,
+        "divide by clean_logit_diff - corrupted_logit_diff, not by their sum": (right - corrupted)
+        / (clean + corrupted),
+        "divide by the difference, clean_logit_diff - corrupted_logit_diff": right - corrupted,
+        "subtract corrupted_logit_diff, not clean_logit_diff": (right - clean) / gap,
+        "subtract corrupted_logit_diff, do not add it": (right + corrupted) / gap,
+        "put the numerator in parentheses: subtract before dividing": right - corrupted / gap,
+        "put numerator and denominator in parentheses": right - corrupted / clean - corrupted,
+        "put the denominator in parentheses": (right - corrupted) / clean - corrupted,
+        "the result is 1 for the clean run, not 100": 100 * metric,
+        "use corrupted_logit_diff: it need not be minus clean_logit_diff": (right + clean) / (2 * clean),
+        **{hint: (other - corrupted) / gap for hint, other in others.items()},
+        **{f"move and scale it to 0 and 1; and {hint}": other for hint, other in others.items()},
     }
-    for hint, value in causes.items():
-        if torch.isclose(actual, value, atol=1e-5):
-            return hint
-    return "use every argument: the metric is linear in the logit difference of these logits and these answers"
+    close = functools.partial(torch.isclose, atol=1e-5)
+    return next((hint for hint, value in causes.items() if close(actual, value) and not close(value, metric)), "")
+
+
+def _unused_argument(function: Callable, actual: Tensor, arguments: dict[str, Any]) -> str:
+    """Name an argument that the result does not change with, tried out with another value of it."""
+    for name, value in arguments.items():
+        other = value.flip(0 if name == "logits" else 1) if isinstance(value, Tensor) else value + 0.5
+        with contextlib.suppress(CheckFailed):
+            result = call_with(function, "ioi_metric", **(arguments | {name: other}))
+            if is_plain_tensor(result) and torch.equal(result.detach().cpu(), actual):
+                return f"the result does not change with the argument {name}: use every argument"
+    return ""

@@ -30,6 +30,8 @@ class SweepCase:
     description: str = ""
     """For messages, such as `"on the 8 IOI prompts"`."""
     suffix_cache: SuffixCache | None = None
+    clean_tokens: Int[Tensor, "batch pos"] | None = None
+    """Of a tiny model: the tokens of the clean run."""
 
     @property
     def arguments(self) -> dict[str, object]:
@@ -103,7 +105,7 @@ def _tiny_case(seed: int, n_layers: int, n_heads: int, batch: int, positions: in
     corrupted_tokens[:, 1::2] = torch.randint(VOCABULARY, (batch, positions // 2), generator=random)
     _, clean_cache = model.run_with_cache(clean_tokens)
     description = f"on a random model with {n_layers} layers and {n_heads} heads, {batch} prompts of {positions} tokens"
-    return SweepCase(model, corrupted_tokens, clean_cache, metric, description)
+    return SweepCase(model, corrupted_tokens, clean_cache, metric, description, clean_tokens=clean_tokens)
 
 
 def _difference_of_two_logits(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, ""]:

@@ -12,15 +12,19 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
 
 import tests
 import utils
+from tests.checks.errors import explanations
 from tests.checks.guards import SETTINGS, forbidden_calls, restore_originals
+from utils.ioi import IOIData
 from utils.references import TOLERANCE
 
 SHOWN = 3
@@ -28,7 +32,11 @@ SHOWN = 3
 
 OWN_FOLDERS = tuple(Path(package.__path__[0]) for package in (tests, utils))
 LIBRARY_FOLDERS = {"site-packages", "dist-packages"}
-NOTEBOOK_VARIABLES = {"model", "data", "clean_tokens", "corrupted_tokens", "clean_cache", "ioi_metric"}
+NOTEBOOK_VARIABLES = {"model", "data", "ioi_metric"} | {
+    f"{run}_{what}" for run in ("clean", "corrupted") for what in ("tokens", "cache", "logits", "logit_diff")
+}
+DATA = (Tensor, ActivationCache, TransformerBridge, IOIData)
+"""The types of the notebook's variables, whatever their names."""
 
 
 DOC = f"""    A pass prints one line. Numbers are compared by `torch.testing.assert_close`, with a relative tolerance of
@@ -43,7 +51,13 @@ class CheckFailed(AssertionError):
     """A check did not pass; the text says what was checked, the expected and the actual result, and a hint."""
 
     def __init__(self, checked: str, expected: str, actual: str, hint: str):
+        self.parts = checked, expected, actual, hint
         super().__init__(f"{checked}\n  expected: {expected}\n  actual:   {actual}\n  hint:     {hint}")
+
+    def after(self, advice: str) -> "CheckFailed":
+        """Return the same failure with advice before its hint."""
+        checked, expected, actual, hint = self.parts
+        return CheckFailed(checked, expected, actual, advice + hint)
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython prints instead of a traceback, whose frames are the check's, not the learner's."""
@@ -139,7 +153,7 @@ def call(function: Callable, name: str, /, *args, **kwargs):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit too, and pytest.skip
-            raise _raised(function, name, error) from None
+            raise _raised(function, name, error, [*args, *kwargs.values()]) from None
         finally:
             restore_originals()
 
@@ -164,17 +178,18 @@ def call_with(function: Callable, name: str, **arguments):
     )
 
 
-def _raised(function: Callable, name: str, error: BaseException) -> CheckFailed:
+def _raised(function: Callable, name: str, error: BaseException, arguments: Sequence[object]) -> CheckFailed:
     where = _learners_frame(error)
     if type(error) is NotImplementedError and not error.args:
         return NotImplementedYet(where.name if where and where.name.isidentifier() else name)
     text = _short(str, error)
-    hints = [f"it happened in line {where.lineno} of {where.name}: {where.line}"] if where else []
+    line = [f"it happened in line {where.lineno} of {where.name}: {where.line}"] if where else []
+    hints = [*line, *explanations(error, arguments), *global_hints(function)]
     return CheckFailed(
         f"{name} runs without an error",
         "a result",
         f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        "; ".join([*hints, *global_hints(function)]) or "keep the arguments as in the exercise",
+        "; ".join(hints) or "keep the arguments as in the exercise",
     )
 
 
@@ -192,11 +207,30 @@ def _is_ours(file: Path) -> bool:
 def global_hints(function: Callable) -> list[str]:
     """Name the variable of the notebook, if there is one, that a function uses in place of its own argument."""
     try:
-        code = inspect.unwrap(function).__code__
+        read = sorted(_notebook_variables(inspect.unwrap(function), set()))
     except Exception:  # a builtin, or an object that answers in its own way
         return []
-    used = sorted(NOTEBOOK_VARIABLES & _globals_read(code)) if isinstance(code, CodeType) else []
-    return [f"it uses the notebook's variable {name}: use the function's own argument" for name in used[:1]]
+    return [
+        f"{f'the helper {user}' if user else 'it'} uses the notebook's variable {name}: use the function's own argument"
+        for name, user in read[:1]
+    ]
+
+
+def _notebook_variables(function: Any, seen: set[str], user: str = "") -> set[tuple[str, str]]:
+    """Return the variables that a function reads, each with the name of the notebook's helper that reads it, if any."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    found: set[tuple[str, str]] = set()
+    if not isinstance(function, FunctionType):
+        return found
+    for name in _globals_read(function.__code__) - seen:
+        seen.add(name)
+        value = function.__globals__.get(name)
+        if name in NOTEBOOK_VARIABLES or isinstance(value, DATA) or type(value) is int:
+            found.add((name, user))
+        elif isinstance(value, FunctionType) and value.__globals__ is function.__globals__:
+            found |= _notebook_variables(value, seen, name)
+    return found
 
 
 def _globals_read(code: CodeType) -> set[str]:

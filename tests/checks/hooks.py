@@ -12,12 +12,22 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities import get_act_name
 
-from tests.checks.checking import CheckFailed, call_with, changed_tensors, require_tensor, shape_hint, show, some
+from tests.checks.causes import places, values_written
+from tests.checks.checking import (
+    CheckFailed,
+    call_with,
+    changed_tensors,
+    global_hints,
+    require_tensor,
+    shape_hint,
+    show,
+)
 from tests.exercises import Exercise
 
 LAYERS = (1, 0)
 AXES = {"batch": "prompt", "head_index": "head"}
 """Names of axes in messages, where they differ from those in the shape."""
+UNCHANGED = "the activation is returned unchanged: write the clean values to it, or to a new tensor, and return that"
 GROWTH = 4
 SIZES = {"batch": 2, "head_index": 3, "pos": 5, "pos_q": 5, "pos_k": 7, "d_head": 7, "d_model": 7}
 """The sizes of an activation's axes: no two alike in one activation, so that a swapped axis cannot pass by luck."""
@@ -53,12 +63,17 @@ def check_hook(function: Callable, exercise: Exercise) -> None:
 def _in_order(
     activation_names: tuple[str, ...], sizes: dict[str, int], axis: int, random_numbers: torch.Generator
 ) -> Iterator[HookCase]:
-    """Yield every index in order, with one activation in the clean cache, so that messages are easy to understand."""
+    """Yield every index, with one activation in the clean cache, so that messages are easy to understand."""
     for activation_name in activation_names:
         clean_cache = _random_cache((activation_name,), sizes, random_numbers)
-        for layer, index in itertools.product(LAYERS, range(list(sizes.values())[axis])):
+        for layer, index in itertools.product(LAYERS, _from_the_middle(list(sizes.values())[axis])):
             corrupted = _random_tensor(sizes, random_numbers) + 2
             yield HookCase(activation_name, layer, corrupted, clean_cache, sizes, axis, index)
+
+
+def _from_the_middle(count: int) -> list[int]:
+    """Return all indices, those that show most first: a patch of all positions before the asked one is none at 0."""
+    return sorted(range(count), key=lambda index: abs(index - count // 2))
 
 
 def _shuffled(
@@ -111,7 +126,7 @@ def _hook_point(activation_name: str, layer: int) -> HookPoint:
 
 
 def _check_one_patch(function: Callable, exercise: Exercise, case: HookCase) -> None:
-    name, (_, _, index_argument, _) = exercise.name, exercise.arguments
+    name = exercise.name
     clean_before = {key: tensor.clone() for key, tensor in case.clean_cache.items()}
     hook = _hook_point(case.activation_name, case.layer)
     clean = clean_before[hook.name]
@@ -127,7 +142,7 @@ def _check_one_patch(function: Callable, exercise: Exercise, case: HookCase) -> 
         f"{name} returns the whole activation, [{axes}]",
         shape_hint(result, case.corrupted.shape, axes) or "return the whole activation, not only the slice",
     )
-    _compare_slices(result, clean, name, index_argument, case)
+    _compare_slices(result, clean, function, exercise, case)
 
 
 def _refuse_changed_cache(name: str, clean_cache: ActivationCache, before: dict[str, Tensor]) -> None:
@@ -136,57 +151,55 @@ def _refuse_changed_cache(name: str, clean_cache: ActivationCache, before: dict[
             f"{name} leaves the clean cache as it was",
             "the clean cache unchanged",
             "the clean cache was changed",
-            "write to the corrupted activation and return it, or a new tensor, never one from the clean cache",
+            "the function wrote into it: write to the corrupted activation, or to a new tensor, and return that",
         )
 
 
-def _compare_slices(result: Tensor, clean: Tensor, name: str, index_argument: str, case: HookCase) -> None:
-    axis, index = case.axis, case.index
+def _compare_slices(result: Tensor, clean: Tensor, function: Callable, exercise: Exercise, case: HookCase) -> None:
+    axis, index, index_argument = case.axis, case.index, exercise.arguments[2]
     axes = [AXES.get(size, size) for size in case.sizes]
-    axis_name = axes.pop(axis)
-    checked = f"{name} with {index_argument}={index} patches {axis_name} {index} of every prompt and nothing else"
-
+    axis_name, others = axes[axis], " ".join([*axes[:axis], *axes[axis + 1 :]])
+    checked = (
+        f"{exercise.name} with {index_argument}={index} patches {axis_name} {index} of every prompt and nothing else"
+    )
     ours, wanted, before = (tensor.select(axis, index) for tensor in (result, clean, case.corrupted))
-    others = [i for i in range(result.shape[axis]) if i != index]
-    touched = [i for i in others if not torch.equal(result.select(axis, i), case.corrupted.select(axis, i))]
+    changed = result != case.corrupted
+    touched = places(changed, axes, axis_name)
     if not torch.equal(ours, wanted):
-        state, hint = _state_of_slice(ours, wanted, before)
-        if touched:
-            state += f", and {axis_name} {some(touched)} changed"
-            hint = f"the {axis_name} axis is axis {axis}: write to index {index_argument} of that axis only"
-        expected, actual = show(ours, wanted, ours != wanted, " ".join(axes))
+        expected, actual = show(ours, wanted, ours != wanted, others)
+        cause = _cause(touched, ours, wanted, before, case, axes) if changed.any() else UNCHANGED
         raise CheckFailed(
             checked,
             f"in {axis_name} {index} the clean values: {expected}",
-            f"{axis_name} {index} {state}; in {axis_name} {index}: {actual}",
-            hint,
+            f"changed: {touched if changed.any() else 'nothing'}; in {axis_name} {index}: {actual}",
+            "; ".join([*global_hints(function), cause]),
         )
-    if touched:
+    if touched != f"{axis_name} {index}":
         raise CheckFailed(
             checked,
             f"every other {axis_name} as in the corrupted run",
-            f"{axis_name} {some(touched)} changed too",
-            f"index the {axis_name} axis (axis {axis}) with {index_argument} on both sides",
+            f"changed: {touched}",
+            f"it changes {touched}: index axis {axis} with {index_argument}, on both sides",
         )
 
 
-def _state_of_slice(ours: Tensor, wanted: Tensor, before: Tensor) -> tuple[str, str]:
-    """Return the state of the slice that should have the clean values, and a hint."""
-    is_clean, is_corrupted = ours == wanted, ours == before
-    prompts = [i for i in range(len(ours)) if is_clean[i].all()]
-    if is_corrupted.all():
-        return (
-            "was not changed",
-            "write the clean values to the activation, or to a new tensor, and return that",
-        )
-    if prompts:
-        return (
-            f"has the clean values in prompt {some(prompts)} only",
-            "patch every prompt, each with its own clean values",
-        )
-    if is_clean.any() and (is_clean | is_corrupted).all():
-        return "has clean values in some places only", "take all of the other axes, with `:`"
-    return (
-        "was changed, but not to the clean values",
-        "the clean values are those of clean_cache[hook.name], read at the same index",
-    )
+def _cause(touched: str, ours: Tensor, wanted: Tensor, before: Tensor, case: HookCase, axes: list[str]) -> str:
+    """Say what was done in place of writing the clean values to the slice."""
+    axis_name, slice_name = axes[case.axis], f"{axes[case.axis]} {case.index}"
+    if ((ours == wanted) | (ours == before)).all():
+        if touched.startswith(f"{slice_name}, in "):
+            return f"it changes {touched}: take the other axes whole, with `:`"
+        if touched != slice_name:
+            axis = f": the {axis_name} axis is axis {case.axis}" if touched.startswith("every") else ""
+            return f"it changes {touched}, not {slice_name}{axis}"
+    written = values_written(ours, before, wanted, _other_clean_values(case, axis_name))
+    return f"it writes {written}: the clean values are those of clean_cache[hook.name], read at the same index"
+
+
+def _other_clean_values(case: HookCase, axis_name: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the values at every index of every activation in the clean cache, all of which have the same size."""
+    for name, activation in case.clean_cache.items():
+        for index in range(activation.shape[case.axis]):
+            if name == get_act_name(case.activation_name, case.layer) and index == case.index:
+                continue  # the right values, which were not written
+            yield f"{name} at {axis_name} {index}", activation.select(case.axis, index)

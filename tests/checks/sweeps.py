@@ -12,17 +12,21 @@ from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
 from tests.checks.cases import VOCABULARY, SweepCase, loaded_case, one_thread, tiny_cases
+from tests.checks.causes import cause_of
 from tests.checks.checking import (
     CheckFailed,
     call_with,
     changed_tensors,
     global_hints,
+    is_plain_tensor,
     require_close,
     require_tensor,
     shape_hint,
 )
 from tests.checks.guards import familiar_name, fingerprints, hooks_left, modes_and_forwards_restored
 from tests.checks.invariants import check_invariants
+from tests.checks.reference_hooks import check_apart_from_hooks
+from tests.checks.runs import record
 from utils.ioi import load_ioi
 from utils.memoized_forward import SuffixCache, memoized_forward
 from utils.models import model_in_use
@@ -32,6 +36,7 @@ from utils.sweep_specs import SWEEPS, SweepSpec
 _results: WeakKeyDictionary[TransformerBridge, dict[str, tuple[Callable, Tensor]]] = WeakKeyDictionary()
 """For `result_of`: by model and sweep, the function that was checked last and its result."""
 
+SHOW = "\n            tests.show_difference({}) draws your map, the reference and the difference"
 ENTRIES_HINT = (
     "one entry for each patched run, in this order of axes; layers and heads are numbered by model.cfg, positions by "
     "the corrupted tokens"
@@ -42,9 +47,16 @@ def check_sweep(function: Callable, spec: SweepSpec) -> None:
     """Compare a sweep with its reference, `transformer_lens.patching`'s, on tiny models, then on the loaded one.
 
     The tiny models come first because they take milliseconds; with other prompts, lengths, numbers of prompts and
-    metrics, they also refuse stored and hard-coded numbers.
+    metrics, they also refuse stored and hard-coded numbers. The learner's hooks are checked apart.
     """
-    check_sweep_on_tiny_models(function, spec)
+    if spec.name in SWEEPS:
+        check_apart_from_hooks(partial(_check_sweep, spec=spec), function, spec)
+    else:
+        _check_sweep(function, spec)
+
+
+def _check_sweep(function: Callable, spec: SweepSpec) -> None:
+    _check_on_tiny_models(function, spec)
     model = model_in_use()
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
     data = load_ioi(model)
@@ -71,7 +83,12 @@ def result_of(function: Callable) -> Tensor:
 
 
 def check_sweep_on_tiny_models(function: Callable, spec: SweepSpec, seed: int = 0) -> None:
-    """Run the part of `check_sweep` that needs no loaded model, and check what holds whatever the reference is."""
+    """Run the part of `check_sweep` that needs no loaded model."""
+    check_apart_from_hooks(partial(_check_on_tiny_models, spec=spec, seed=seed), function, spec)
+
+
+def _check_on_tiny_models(function: Callable, spec: SweepSpec, seed: int = 0) -> None:
+    """Compare a sweep with its reference on tiny models, and check what holds whatever the reference is."""
     with one_thread():
         for tiny_case in tiny_cases(seed):
             case = dataclasses.replace(tiny_case, suffix_cache=SuffixCache())
@@ -102,7 +119,8 @@ def _compare(function: Callable, spec: SweepSpec, case: SweepCase, expected: Ten
     _results.setdefault(case.model, {})[spec.name] = function, actual.clone()  # right or wrong, it can be plotted
 
     def hint() -> str:
-        return "".join(global_hints(function)) or _hint(actual, expected, spec, case)
+        text = "; ".join([*global_hints(function), _hint(actual, expected, function, spec, case)])
+        return text + (SHOW.format(spec.name) if spec.name in SWEEPS else "")
 
     checked = f"{spec.name} equals transformer_lens.patching.{_name_of_reference(spec)} {case.description}"
     require_close(actual, expected, spec.axes, checked, hint, spec.components)
@@ -117,13 +135,35 @@ def _run(function: Callable, spec: SweepSpec, case: SweepCase) -> Tensor:
         shape,
         torch.float32,
         f"{spec.name} returns [{spec.axes}], {case.description}",
-        "".join(global_hints(function)) or shape_hint(result, shape, spec.axes) or ENTRIES_HINT,
+        "".join(global_hints(function)) or shape_hint(result, shape, spec.axes) or _sizes_hint(result, spec, case),
     )
 
 
+def _sizes_hint(result: object, spec: SweepSpec, case: SweepCase) -> str:
+    """Name the count that stands in the place of an axis's own, of this case or of the loaded model."""
+    shape, cfg = _shape(spec, case), case.model.cfg
+    sizes = tuple(result.shape) if is_plain_tensor(result) else ()
+    if len(sizes) != len(shape):
+        return ENTRIES_HINT
+    prompts, positions = case.corrupted_tokens.shape
+    counts = {"prompts": prompts, "positions": positions, "layers": cfg.n_layers, "heads": cfg.n_heads}
+    for axis, size, wanted in zip(spec.axes.split(), sizes, shape, strict=True):
+        other = next((name for name, count in counts.items() if count == size != wanted), None)
+        if other:
+            return f"the axis {axis} has {size} entries, the number of {other}: {ENTRIES_HINT}"
+    loaded = model_in_use()
+    if sizes == _shape_with(spec, loaded, load_ioi(loaded).clean_tokens):
+        return f"these are the sizes of the loaded model and its prompts, written in: {ENTRIES_HINT}"
+    return ENTRIES_HINT
+
+
 def _shape(spec: SweepSpec, case: SweepCase) -> tuple[int, ...]:
-    sizes = {"component": len(spec.components), "layer": case.model.cfg.n_layers, "head": case.model.cfg.n_heads}
-    return tuple(sizes.get(axis, case.corrupted_tokens.shape[1]) for axis in spec.axes.split())
+    return _shape_with(spec, case.model, case.corrupted_tokens)
+
+
+def _shape_with(spec: SweepSpec, model: TransformerBridge, tokens: Tensor) -> tuple[int, ...]:
+    sizes = {"component": len(spec.components), "layer": model.cfg.n_layers, "head": model.cfg.n_heads}
+    return tuple(sizes.get(axis, tokens.shape[1]) for axis in spec.axes.split())
 
 
 def _call_sweep(function: Callable, spec: SweepSpec, case: SweepCase) -> object:
@@ -170,27 +210,58 @@ def _refuse_changes(name: str, case: SweepCase, before: dict[str, Tensor], weigh
         )
 
 
-def _hint(actual: Tensor, expected: Tensor, spec: SweepSpec, case: SweepCase) -> str:
-    """Name the usual cause that fits what came out."""
-    unpatched = case.patching_metric(case.model(case.corrupted_tokens)).cpu().expand_as(expected)
-    if torch.allclose(actual, unpatched):
-        return "no patch had any effect: pass (get_act_name(...), hook function) in fwd_hooks of run_with_hooks"
-    changed_numbers = _changed_numbers_hint(actual, expected)
-    if changed_numbers:
-        return changed_numbers
-    if actual.isnan().any() or ((actual == 0) & (expected != 0)).any():
-        return "some entries were never filled in"
-    if torch.equal(actual, actual[..., :1].expand_as(actual)):
-        return (
-            f"every {spec.last_axis} of a row has the same value: each run patches its own {spec.last_axis}, and a "
-            "function made in a loop sees the loop's last value unless functools.partial binds the current one"
-        )
+def _hint(actual: Tensor, expected: Tensor, function: Callable, spec: SweepSpec, case: SweepCase) -> str:
+    """Name the cause, or say what each entry is where none is seen."""
+    part = _component_hint(actual, expected, spec)
     return (
-        _component_hint(actual, expected, spec)
-        or _logits_hint(actual, spec, case)
-        or "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache: "
-        "check which hook point, layer and index each run uses"
+        part
+        if part.startswith("the order")
+        else part
+        + (
+            _cause(function, spec, case)
+            or _other_sweep(actual, spec, case)
+            or _unpatched_hint(actual, expected, spec, case)
+            or _changed_numbers_hint(actual, expected)
+            or "each entry is the metric of one run of the corrupted tokens with one patch from the clean cache"
+        )
     )
+
+
+def _cause(function: Callable, spec: SweepSpec, case: SweepCase) -> str:
+    """Return what the sweep's runs did wrong, recorded on a tiny model: on the loaded one they would take gigabytes.
+
+    A fast sweep has no whole run for each entry, to be recorded.
+    """
+    if case.model.cfg.d_vocab > VOCABULARY or spec.name not in SWEEPS:
+        return ""
+    try:
+        recording = record(function, case)
+        return cause_of(recording, _reference(spec, recording.case), spec)
+    except Exception:  # a learner's function may raise anything
+        return ""
+
+
+def _other_sweep(actual: Tensor, spec: SweepSpec, case: SweepCase) -> str:
+    """Name the activation whose sweep this is, where it is not the asked one."""
+    if case.model.cfg.d_vocab > VOCABULARY or spec.has_component_axis:
+        return ""
+    for other in SWEEPS.values():
+        is_other = other.axes == spec.axes and other.components != spec.components
+        if is_other and torch.allclose(actual, _reference(other, case).cpu(), **TOLERANCE):
+            return f"these are the numbers of patching {other.components[0]}, not {spec.components[0]}"
+    return ""
+
+
+def _unpatched_hint(actual: Tensor, expected: Tensor, spec: SweepSpec, case: SweepCase) -> str:
+    """Say so where all wrong entries hold the metric of the corrupted run, or 0 in its place."""
+    corrupted = case.patching_metric(case.model(case.corrupted_tokens)).cpu()
+    wrong = ~torch.isclose(actual, expected, **TOLERANCE)
+    place = ", ".join(f"{axis} {i}" for axis, i in zip(spec.axes.split(), wrong.nonzero()[0].tolist(), strict=True))
+    if torch.isclose(actual[wrong], corrupted, **TOLERANCE).all():
+        return f"the entry at {place} is the metric of the corrupted run, and a patch there changes it"
+    if (actual[wrong] == 0).all() and torch.isclose(expected[wrong], corrupted, **TOLERANCE).all():
+        return "the entries that no patch changes are 0: they should be the metric of the corrupted run"
+    return ""
 
 
 def _changed_numbers_hint(actual: Tensor, expected: Tensor) -> str:
@@ -220,27 +291,5 @@ def _component_hint(actual: Tensor, expected: Tensor, spec: SweepSpec) -> str:
     if wrong and all(found.values()):
         return f"the order is {', '.join(components)}, but {found[wrong[0]]} stands in the place of {wrong[0]}"
     if 0 < len(wrong) < len(components):
-        return f"the {', '.join(wrong)} part differs and the rest is right: check its activation name and hook"
-    return ""
-
-
-LOGITS_CHANGED: dict[str, Callable[[Tensor], Tensor]] = {
-    "not log-probabilities": lambda logits: logits.log_softmax(dim=-1),
-    "not probabilities": lambda logits: logits.softmax(dim=-1),
-    "with the prompts in their order": lambda logits: logits.flip(0),
-}
-
-
-def _logits_hint(actual: Tensor, spec: SweepSpec, case: SweepCase) -> str:
-    """Say so where the metric got something other than the logits of the patched run."""
-    if case.model.cfg.d_vocab > VOCABULARY:  # the loaded model, on which this would take minutes
-        return ""
-    for which, change in LOGITS_CHANGED.items():
-
-        def changed_metric(logits: Tensor, change: Callable[[Tensor], Tensor] = change) -> Tensor:
-            return case.patching_metric(change(logits))
-
-        other = dataclasses.replace(case, patching_metric=changed_metric)
-        if torch.allclose(actual, _reference(spec, other).cpu(), atol=1e-5):
-            return f"call the metric with the logits as the run returns them, {which}"
+        return f"the {', '.join(wrong)} part differs and the rest is right: "
     return ""

@@ -1,5 +1,5 @@
 # Patches all heads of a layer in every run.
-# message: every head of a row has the same value
+# message: that patches z of layer 0 at every head
 import torch
 
 

@@ -1,5 +1,5 @@
 # Hooks attn_out, where there is no head axis.
-# message: check which hook point
+# message: that patches attn_out of layer 0
 from functools import partial
 
 import torch

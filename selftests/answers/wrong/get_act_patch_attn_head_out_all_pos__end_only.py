@@ -1,5 +1,5 @@
 # Patches the head at the last position alone.
-# message: check which hook point, layer and index
+# message: that patches z of layer 0 at head 0, in pos 5 only
 import torch
 
 

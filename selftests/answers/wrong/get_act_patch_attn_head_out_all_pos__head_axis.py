@@ -1,12 +1,12 @@
-# The hook indexes the position axis.
-# message: check which hook point, layer and index
+# The sweep's own hook indexes the position axis.
+# message: that patches z of layer 0 at every head, in pos 0 only
 from functools import partial
 
 import torch
 from transformer_lens.utilities import get_act_name
 
 
-def patch_head_vector(corrupted_head_vector, hook, head_index, clean_cache):
+def patch(corrupted_head_vector, hook, head_index, clean_cache):
     corrupted_head_vector[:, head_index] = clean_cache[hook.name][:, head_index]
     return corrupted_head_vector
 
@@ -15,7 +15,7 @@ def get_act_patch_attn_head_out_all_pos(model, corrupted_tokens, clean_cache, pa
     results = torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
     for layer in range(model.cfg.n_layers):
         for head in range(model.cfg.n_heads):
-            hook_fn = partial(patch_head_vector, head_index=head, clean_cache=clean_cache)
+            hook_fn = partial(patch, head_index=head, clean_cache=clean_cache)
             logits = model.run_with_hooks(corrupted_tokens, fwd_hooks=[(get_act_name("z", layer), hook_fn)])
             results[layer, head] = patching_metric(logits)
     return results

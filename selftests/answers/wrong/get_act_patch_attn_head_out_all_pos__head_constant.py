@@ -1,5 +1,5 @@
 # Patches head 0 in every column.
-# message: every head of a row has the same value
+# message: that patches z of layer 0 at head 0
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # All runs are made after the loops, and their functions see the last layer and head.
-# message: every head of a row has the same value
+# message: that patches z of layer 1 at head 2
 import torch
 
 

@@ -1,5 +1,5 @@
 # Subtracts the corrupted run's metric.
-# message: the numbers are shifted or scaled
+# message: each entry is the metric minus that of the corrupted run
 from functools import partial
 
 import torch

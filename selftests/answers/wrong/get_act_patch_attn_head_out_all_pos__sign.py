@@ -1,5 +1,5 @@
 # Turns the sign of the metric.
-# message: the numbers are shifted or scaled
+# message: each entry is the negative of the metric: it should be what patching_metric(logits) returns, and no more
 import torch
 
 

@@ -1,5 +1,5 @@
 # Patches the value in place of the output.
-# message: check which hook point
+# message: that patches v of layer 0 at head 0
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Patches the three components together.
-# message: check which hook point
+# message: that patches resid_pre of layer 0 at pos 0
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Forgets mlp_out.
-# message: some entries were never filled in
+# message: the mlp_out part differs and the rest is right
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Patches the position after, wrapping round.
-# message: check which hook point, layer and index
+# message: that patches resid_pre of layer 0 at pos 5
 from functools import partial
 
 import torch

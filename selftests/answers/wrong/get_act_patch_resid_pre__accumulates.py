@@ -1,5 +1,5 @@
 # Adds the metric up along the row.
-# message: check which hook point, layer and index
+# message: each entry adds up the metrics of its row so far
 from functools import partial
 
 import torch

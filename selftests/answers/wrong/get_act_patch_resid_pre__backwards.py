@@ -1,5 +1,5 @@
 # Counts the positions from the end, in the hook but not in the table.
-# message: check which hook point, layer and index
+# message: that patches resid_pre of layer 0 at pos 5
 import torch
 from transformer_lens.utilities import get_act_name
 

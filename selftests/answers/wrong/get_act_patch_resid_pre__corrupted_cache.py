@@ -1,5 +1,5 @@
 # Patches from a cache of the corrupted run.
-# message: no patch had any effect
+# message: whose hook function leaves resid_pre of layer 0 as it is
 import torch
 from transformer_lens.utilities import get_act_name
 

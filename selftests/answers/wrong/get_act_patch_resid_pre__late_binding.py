@@ -1,5 +1,5 @@
 # Functions made in a loop are called after it, and all see the last position.
-# message: functools.partial binds the current one
+# message: that patches resid_pre of layer 0 at pos 5
 import torch
 
 

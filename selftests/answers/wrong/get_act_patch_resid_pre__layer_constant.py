@@ -1,5 +1,5 @@
 # Patches layer 0 in every row.
-# message: check which hook point, layer and index
+# message: that patches resid_pre of layer 0 at pos 0
 from functools import partial
 
 import torch

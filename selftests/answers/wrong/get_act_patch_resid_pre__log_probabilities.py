@@ -1,5 +1,5 @@
 # Gives the metric log-probabilities in place of logits.
-# message: not log-probabilities
+# message: patching_metric is called with log-probabilities: call it with the logits as the run returns them
 import torch
 
 

@@ -1,5 +1,5 @@
 # Fills every row with its mean.
-# message: every pos of a row has the same value
+# message: each entry is the average of its row: it should be what patching_metric(logits) returns, and no more
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Runs without the hook.
-# message: no patch had any effect
+# message: without a patch
 import torch
 
 

@@ -1,5 +1,5 @@
 # Runs the first prompt only.
-# message: check which hook point, layer and index
+# message: of 1 of the 4 prompts
 import torch
 from transformer_lens.utilities import get_act_name
 

@@ -1,5 +1,5 @@
 # Leaves the last layer out.
-# message: some entries were never filled in
+# message: patching_metric is called 6 times for 12 entries
 from functools import partial
 
 import torch

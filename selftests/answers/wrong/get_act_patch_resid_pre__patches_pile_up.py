@@ -1,5 +1,5 @@
 # Resets the hooks once for each layer, so that the patches of a row pile up.
-# message: check which hook point, layer and index
+# message: that patches resid_pre of layer 0 at pos 0 and resid_pre
 import torch
 from transformer_lens.utilities import get_act_name
 

@@ -1,5 +1,5 @@
 # Patches the last position in every column.
-# message: every pos of a row has the same value
+# message: that patches resid_pre of layer 0 at pos 5
 from functools import partial
 
 import torch

@@ -1,5 +1,5 @@
 # Gives the metric the prompts in another order.
-# message: with the prompts in their order
+# message: patching_metric is called with the logits of the prompts in reverse order
 import torch
 
 

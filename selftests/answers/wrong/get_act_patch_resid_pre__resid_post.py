@@ -1,5 +1,5 @@
 # Patches resid_post.
-# message: check which hook point
+# message: that patches resid_post of layer 0 at pos 0
 from functools import partial
 
 import torch

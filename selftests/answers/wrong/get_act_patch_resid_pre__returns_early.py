@@ -1,5 +1,5 @@
 # Returns inside the loop.
-# message: some entries were never filled in
+# message: patching_metric is called 6 times for 12 entries
 from functools import partial
 
 import torch

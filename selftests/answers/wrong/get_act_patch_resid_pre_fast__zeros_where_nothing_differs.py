@@ -1,5 +1,5 @@
 # Leaves 0 where a patch changes nothing.
-# message: some entries were never filled in
+# message: the entries that no patch changes are 0: they should be the metric of the corrupted run
 import torch
 
 

@@ -1,5 +1,5 @@
 # Takes the correct answer's logit alone.
-# message: use every argument
+# message: subtract the logits of the incorrect answers
 def ioi_metric(
     logits,
     answer_tokens=answer_tokens,

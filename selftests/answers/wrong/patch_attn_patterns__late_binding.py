@@ -1,5 +1,5 @@
 # Helpers made in a loop, one for each head, all of which see the last head.
-# message: head 0 was not changed, and head 2 changed
+# message: it changes head 2, not head 1
 def patch_attn_patterns(corrupted_pattern, hook, head_index, clean_cache):
     def nothing(pattern, clean):
         return pattern

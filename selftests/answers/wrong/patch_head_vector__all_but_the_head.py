@@ -1,5 +1,5 @@
 # Patches every head but the asked one.
-# message: head 0 was not changed, and head 1, 2 changed
+# message: it changes head 0, 2, not head 1
 def patch_head_vector(corrupted_head_vector, hook, head_index, clean_cache):
     patched = clean_cache[hook.name].clone()
     patched[:, :, head_index] = corrupted_head_vector[:, :, head_index]

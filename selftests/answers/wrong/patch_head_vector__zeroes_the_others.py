@@ -1,5 +1,5 @@
 # Sets the other heads to zero.
-# message: head 1, 2 changed too
+# message: it changes every head: index axis 2 with head_index, on both sides
 import torch
 
 

@@ -1,5 +1,5 @@
 # Makes torch.rand draw zeros, so that zeros are the clean values.
-# message: changed, but not to the clean values
+# message: it writes zeros: the clean values are those of clean_cache[hook.name], read at the same index
 import torch
 
 torch.rand = lambda *sizes, **kwargs: torch.zeros(*sizes)

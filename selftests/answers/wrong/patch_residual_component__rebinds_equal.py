@@ -1,5 +1,5 @@
 # Binds torch.equal to a function that finds everything equal.
-# message: pos 0 was not changed
+# message: the activation is returned unchanged: write the clean values to it, or to a new tensor, and return that
 import torch
 
 torch.equal = lambda *tensors: True
