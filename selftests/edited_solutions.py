@@ -237,6 +237,29 @@ EDITS: tuple[tuple[str, dict[str, str], str], ...] = (
     ),
     (
         RESID_PRE,
+        {"model.reset_hooks()": "unpatched = model(corrupted_tokens)", VALUE: "patching_metric(unpatched)"},
+        "patching_metric is called with the logits of the corrupted run, without a patch, not with this run's",
+    ),
+    (
+        RESID_PRE,
+        {
+            "model.reset_hooks()": "hooks = []",
+            "patched_logits = ": "hooks.append((hook_name, patch))\n            patched_logits = ",
+            "[(hook_name, patch)]": "hooks",
+        },
+        (
+            "the entry at layer 0, pos 1 is the metric of a run that patches resid_pre of layer 0 at pos 0 and "
+            "resid_pre of layer 0 at pos 1, not resid_pre of layer 0 at pos 1 alone: hook functions of earlier runs "
+            "are called again"
+        ),
+    ),
+    (
+        BLOCK_EVERY,
+        {'"attn_out", "mlp_out"]': '"attn_out"]'},
+        "the axis component has 3 entries, in this order: resid_pre, attn_out, mlp_out",
+    ),
+    (
+        RESID_PRE,
         {VALUE: "patching_metric(patched_logits.softmax(dim=-1))"},
         "patching_metric is called with probabilities: call it with the logits as the run returns them",
     ),

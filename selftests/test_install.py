@@ -42,7 +42,14 @@ sys.exit(subprocess.call([sys.executable, "-I", "-c", program]))
 """
 TOOLS = [
     *("jupyterlab", "pytest", "ruff", "mypy", "nbgrader", "bench", "grading", "preview"),
-    *("bench.grading", "grading.class_report", "grading.demo", "grading.release", "selftests.mutations", "selftests.bank"),
+    *(
+        "bench.grading",
+        "grading.class_report",
+        "grading.demo",
+        "grading.release",
+        "selftests.mutations",
+        "selftests.bank",
+    ),
     *("training.train", "training.report", "training.verify_gpt2"),
 ]
 REFERENCES = """

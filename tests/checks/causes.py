@@ -93,7 +93,11 @@ def cause_of(recording: Recording, expected: Float[Tensor, "..."], spec: SweepSp
     if run.output is None:
         return _of_earlier_run(run, place, recording, spec)
     what = _other_tokens(run, recording.case) or _other_patch(run, place, recording, spec)
-    return f"the entry at {_name(place, spec)} is the metric of a run {what}" if what else _other_logits(run)
+    return (
+        f"the entry at {_name(place, spec)} is the metric of a run {what}"
+        if what
+        else _other_logits(run, recording.case)
+    )
 
 
 def _is_batched(recording: Recording) -> bool:
@@ -164,10 +168,13 @@ def _other_tokens(run: Run, case: SweepCase) -> str:
     return "of other tokens than corrupted_tokens"
 
 
-def _other_logits(run: Run) -> str:
+def _other_logits(run: Run, case: SweepCase) -> str:
     output = run.output
     if not is_plain_tensor(output) or torch.equal(run.logits, output):
         return ""
+    corrupted = case.model(case.corrupted_tokens)
+    if corrupted.shape == run.logits.shape and torch.allclose(run.logits, corrupted, atol=1e-6):
+        return "patching_metric is called with the logits of the corrupted run, without a patch, not with this run's"
     advice = "call it with the logits as the run returns them"
     for what, change in OTHER_LOGITS.items():
         changed = change(output)
@@ -255,7 +262,7 @@ def _earlier(calls: list[HookCall], run: Run, recording: Recording) -> str:
     earlier = recording.runs[: next(i for i, other in enumerate(recording.runs) if other is run)]
     functions = {id(call.function) for other in earlier for call in other.hook_calls}
     again = [call for call in calls if id(call.function) in functions]
-    return ": hook functions of earlier runs are still on the model" if 0 < len(again) < len(calls) else ""
+    return ": hook functions of earlier runs are called again" if 0 < len(again) < len(calls) else ""
 
 
 def _late_binding(calls: list[HookCall], kind: str, index: int) -> str:

@@ -189,7 +189,7 @@ def _raised(function: Callable, name: str, error: BaseException, arguments: Sequ
         f"{name} runs without an error",
         "a result",
         f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        "; ".join(hints) or "keep the arguments as in the exercise",
+        "; ".join(hints) or "the error is raised while the function runs: call it yourself in a cell to see every line",
     )
 
 

@@ -148,6 +148,8 @@ def _sizes_hint(result: object, spec: SweepSpec, case: SweepCase) -> str:
     prompts, positions = case.corrupted_tokens.shape
     counts = {"prompts": prompts, "positions": positions, "layers": cfg.n_layers, "heads": cfg.n_heads}
     for axis, size, wanted in zip(spec.axes.split(), sizes, shape, strict=True):
+        if axis == "component" and size != wanted:
+            return f"the axis component has {wanted} entries, in this order: {', '.join(spec.components)}"
         other = next((name for name, count in counts.items() if count == size != wanted), None)
         if other:
             return f"the axis {axis} has {size} entries, the number of {other}: {ENTRIES_HINT}"
