@@ -13,13 +13,13 @@ from tests.exercises import FUNCTIONS
 ALL = [*RIGHT, *WRONG, *bank_grading.CELLS]
 # Notebook 01 is the shortest. One submission also has notebook 03, with one wrong and one right answer.
 WRONG_HOOK = next(answer for answer in bank_grading.CELLS if answer.stem == "patch_head_vector__ends_in_a_number")
-SAMPLE = [WRONG_HOOK, *(answer for answer in bank_grading.CELLS if exercise_of(answer) == "ioi_metric")]
+SAMPLE = [WRONG_HOOK, *[answer for answer in bank_grading.CELLS if exercise_of(answer) == "ioi_metric"][:3]]
 
 
 @pytest.mark.slow
 def test_sample_of_answers_gets_its_expected_points(tmp_path: Path):
     submitted = bank_grading.submissions(SAMPLE)
-    assert 6 <= len(submitted) <= 8
+    assert len(submitted) == 3
     assert bank_grading.grade(tmp_path / "course", submitted) == []
     assert bank_grading.differences_from_make_grade(tmp_path / "course") == []
 

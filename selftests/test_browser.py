@@ -247,7 +247,7 @@ def test_solutions_in_jupyterlab(browser, lab_url, name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "01_ioi_metric" else pytest.mark.slow) for name in FIGURES]
+    "name", ["01_ioi_metric", *(pytest.param(name, marks=pytest.mark.slow) for name in ("05_circuit", *OTHER_ERRORS))]
 )
 def test_exercises_in_jupyterlab(browser, lab_url, name):
     open_in_lab(browser, lab_url, f"{name}.ipynb")

@@ -201,12 +201,13 @@ from tests.checks.notebooks import read_functions
 learner = read_functions(Path("solutions/activation_patching/02_residual_stream.ipynb")).names
 model = learner["model"]
 data = utils.load_ioi(model, utils.PROMPTS[:2], utils.ANSWERS[:2])
-_, clean_cache = model.run_with_cache(data.clean_tokens)
-arguments = (model, data.corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
+clean_tokens, corrupted_tokens = data.clean_tokens[:, 8:], data.corrupted_tokens[:, 8:]  # S2 and what is around it
+_, clean_cache = model.run_with_cache(clean_tokens)
+arguments = (model, corrupted_tokens, clean_cache, utils.make_ioi_metric(model, data))
 expected = patching.get_act_patch_resid_pre(*arguments)
 actual = learner["get_act_patch_resid_pre"](*arguments)
 torch.testing.assert_close(actual, expected)
-effects = (expected[:, 10:].abs() > 0.01).float().mean().item()
+effects = (expected[:, 2:].abs() > 0.01).float().mean().item()
 print(json.dumps({"shape": list(actual.shape), "width": model.cfg.d_model, "effects": effects}))
 """
 
@@ -216,7 +217,7 @@ def test_the_solutions_sweep_on_gpt2_small_equals_transformer_lens(gpt2_cache):
     # The notebook's setup cell loads the model that the environment names.
     facts, _ = run_python(PATCH_GPT2, IOI_MODEL="gpt2-small", HF_HOME=str(gpt2_cache), HF_HUB_OFFLINE="1")
     assert facts["width"] == 768
-    assert facts["shape"] == [12, 15]
+    assert facts["shape"] == [12, 7]
     assert facts["effects"] > 0.8
 
 

@@ -33,7 +33,6 @@ from selftests.grading.tiny_class import (
     gradebook,
     hand_in,
     hand_in_class,
-    limit_cells,
     make_notebook,
     nbgrader,
     needs_sandbox,
@@ -184,16 +183,6 @@ except OSError:
 pathlib.Path("mine.txt").write_text("my own folder")
 answer = 42 if not seen and os.environ.get("SECRET") is None else seen
 """
-HARM = {
-    "exit": "import os\nos._exit(0)",
-    "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
-    "forks": "import os\nwhile True:\n    os.fork()",
-    "recursion": "def again():\n    return again()\nagain()",
-}
-ENDLESS = {
-    "loop": "while True:\n    pass",
-    "ignores signals": "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True:\n    pass",
-}
 
 
 @pytest.mark.slow
@@ -220,47 +209,6 @@ def test_a_submission_has_access_to_itself_only(course: Path, monkeypatch: pytes
     assert points(course) == {"ann": 4, "Zoë the Spy [1]": 4}, printed
     assert not any(Path(f"{path}.new").exists() for path in forbidden)
     assert tree(course / "submitted") == before
-
-
-@pytest.mark.slow
-@needs_sandbox
-def test_harm_costs_no_other_student_points(course: Path):
-    hand_in(course, "ann", CLASS["ann"])
-    for student, code in HARM.items():
-        hand_in(course, student, {"one": code, "two": RIGHT})
-    (hand_in(course, "not a notebook", {"two": RIGHT}) / "one.ipynb").write_text("not JSON")
-    (hand_in(course, "a link", {"two": RIGHT}) / "one.ipynb").symlink_to(course / "gradebook.db")
-    (hand_in(course, "other name", {"two": RIGHT}) / "one (1) mine.ipynb").write_text("{}")
-    (course / "submitted" / "empty" / COURSE).mkdir(parents=True)
-    before = tree(course / "submitted")
-    printed = grade(course)
-    half = [*HARM, "not a notebook", "a link", "other name"]
-    assert points(course) == {"ann": 4, "empty": 0} | dict.fromkeys(half, 2), printed
-    assert remarks(course) == {
-        "ann": "",
-        "recursion": "",
-        "exit": "one: the kernel died or was killed while running",
-        "killed": "one: the kernel died or was killed while running",
-        "forks": "one: killed: it had more than 64 processes",
-        "not a notebook": "one: the file is not a valid notebook",
-        "a link": "one: missing; one.ipynb is a symbolic link and was ignored",
-        "other name": "one: missing; one (1) mine.ipynb is not a notebook of the assignment",
-        "empty": "one: missing; two: missing",
-    }
-    assert tree(course / "submitted") == before
-
-
-@pytest.mark.slow
-@needs_sandbox
-def test_endless_cells_cost_no_other_student_points(course: Path):
-    limit_cells(course, 20)
-    hand_in(course, "ann", CLASS["ann"])
-    for student, code in ENDLESS.items():
-        hand_in(course, student, {"one": code, "two": RIGHT})
-    printed = grade(course)
-    assert points(course) == {"ann": 4} | dict.fromkeys(ENDLESS, 2), printed
-    ignored = "one: a cell timed out and ignored the interrupt"
-    assert remarks(course) == {"ann": "", "loop": "", "ignores signals": ignored}
 
 
 @pytest.mark.parametrize(
