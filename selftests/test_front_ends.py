@@ -40,17 +40,12 @@ class FrontEnd(NamedTuple):
 VS_CODE = FrontEnd({"VSCODE_PID": "1"}, ipywidgets=False)
 # Plotly gives Colab, which it knows by this variable, a page that fetches plotly.js.
 COLAB = FrontEnd({"COLAB_NOTEBOOK_ID": "1"})
-JUPYTER = FrontEnd()
 JUPYTER_WITHOUT_IPYWIDGETS = FrontEnd(ipywidgets=False)
 
-# The browser tests run all of them in JupyterLab. In VS Code, those with figures of every kind will do.
+# The browser tests run all of them in JupyterLab. In VS Code, one with figures of every kind will do.
 RUNS = [
     pytest.param(("00_introduction", VS_CODE), id="00_introduction-vs_code"),
-    *(
-        pytest.param((name, VS_CODE), id=f"{name}-vs_code", marks=pytest.mark.slow)
-        for name in ("03_attention_heads", "05_circuit")
-    ),
-    pytest.param(("02_residual_stream", JUPYTER), id="02_residual_stream-jupyter", marks=pytest.mark.slow),
+    pytest.param(("04_attention_patterns", VS_CODE), id="04_attention_patterns-vs_code", marks=pytest.mark.slow),
     # The runs for VS Code lack ipywidgets too, so the shortest notebook will do.
     pytest.param(("01_ioi_metric", JUPYTER_WITHOUT_IPYWIDGETS), id="01_ioi_metric-no_widgets", marks=pytest.mark.slow),
 ]
