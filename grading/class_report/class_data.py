@@ -159,7 +159,7 @@ class ClassData:
         return sorted(groups.values(), key=lambda group: -len(group[1]))
 
     @property
-    def nobody_passed(self) -> list[Check]:
+    def failed_by_all(self) -> list[Check]:
         """The checks that no student passed, where that is odd; a bonus that all have left is not."""
         failed_by_all = [check for check in self.checks if check.failed >= FEW and not check.passed]
         return [

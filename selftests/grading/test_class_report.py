@@ -256,7 +256,7 @@ def test_a_name_is_short_and_breaks_behind_underscores(name: str, short: str):
 # Outliers.
 
 
-def test_a_check_that_nobody_passed_is_flagged(course):
+def test_a_check_that_everybody_failed_is_flagged(course):
     for student in ("ann", "bob", "cem"):
         enter(course, student, (0, 0), 2 * (student != "ann"), {("one", "check"): "wrong"})
     text = " ".join(report().text.split())
