@@ -41,9 +41,9 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses $(CORES) --dist loadfil
 test: install-dev
 	$(PYTEST) -m "not slow"
 
-# The longest files, of grading, come first. One process more than cores: these tests wait for processes of their own.
+# The longest files, of grading, come first.
 test-slow: install-dev
-	$(PYTEST) --numprocesses $$(($(CORES) + 1)) --no-loadscope-reorder -m slow
+	$(PYTEST) --no-loadscope-reorder -m slow
 
 test-all: test test-slow
 
