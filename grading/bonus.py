@@ -32,6 +32,11 @@ class Points:
         return f"{self.required:g} of {self.max_required:g} points{bonus}"
 
 
+def exercise_name(check: str) -> str:
+    """Return the name of the exercise that a check is about, by the check's grade id."""
+    return check.removeprefix("check_").removesuffix(SUFFIX)
+
+
 def points_of(submission: SubmittedAssignment | SubmittedNotebook) -> Points:
     """Return a submission's points, in all its notebooks or in one, by the gradebook."""
     notebooks = submission.notebooks if isinstance(submission, SubmittedAssignment) else [submission]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, Student
 from nbgrader.apps import AutogradeApp
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -311,6 +311,12 @@ def why_invalid_name(student: str) -> str:
 def escape_undecodable(name: str) -> str:
     r"""Escape the bytes of a file name that are not valid UTF-8, such as `\xe9`."""
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
+def full_name(student: Student | None) -> str:
+    """Return first and last name, as far as they are in the gradebook."""
+    names = (student.first_name, student.last_name) if student else ()
+    return " ".join(name for name in names if name)
 
 
 def printable(text: str) -> str:

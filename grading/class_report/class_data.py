@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from nbgrader.api import Gradebook, Student, SubmittedAssignment, SubmittedNotebook
+from nbgrader.api import Gradebook, SubmittedAssignment, SubmittedNotebook
 from sqlalchemy.engine import make_url
 
-from grading.bonus import SUFFIX, points_of
+from grading.bonus import exercise_name, points_of
 from grading.class_report.messages import Failure, GradedNotebook, read_graded
 from grading.classroom import latest_result
-from grading.course import Course, escape_undecodable, fingerprint, notebook_names, why_invalid_name
+from grading.course import Course, escape_undecodable, fingerprint, full_name, notebook_names, why_invalid_name
 from grading.errors import GradingError
 from grading.results import Result
 
@@ -42,7 +42,7 @@ class Check:
 
     @property
     def short_name(self) -> str:
-        return self.name.removeprefix("check_").removesuffix(SUFFIX).replace("get_act_patch_", "")
+        return exercise_name(self.name).replace("get_act_patch_", "")
 
     @property
     def attempts(self) -> int:
@@ -266,11 +266,6 @@ def changed_answers(
         for name, source in each.answers.items()
         if (answer := " ".join(source.split())) != " ".join(handed_out[notebook].get(name, "").split())
     }
-
-
-def full_name(student: Student | None) -> str:
-    names = (student.first_name, student.last_name) if student else ()
-    return " ".join(name for name in names if name)
 
 
 def fill_row(row: Row, course: Course, submission: SubmittedAssignment, submitted: bool) -> None:

@@ -11,8 +11,9 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import GetGrades
 from nbgrader.utils import is_grade, is_task
 
-from grading.bonus import SUFFIX, Points, points_of
+from grading.bonus import Points, exercise_name, points_of
 from grading.class_report.messages import NOT_ATTEMPTED, describe, text_of
+from grading.course import full_name
 
 MAX_LETTERS = 2000
 """The length of a message; the whole of it stands below, in the notebook."""
@@ -34,7 +35,7 @@ class Exercise:
 
     @property
     def name(self) -> str:
-        return self.anchor.removeprefix("check_").removesuffix(SUFFIX)
+        return exercise_name(self.anchor)
 
     @property
     def mark(self) -> str:
@@ -67,10 +68,10 @@ class DescribeScore(GetGrades):
         about, worth = resources["nbgrader"], self.config.BonusPoints.get("points", {})
         with Gradebook(about["db_url"]) as gradebook:
             submission = gradebook.find_submission(about["assignment"], about["student"])
-            names = [submission.student.first_name, submission.student.last_name]
+            student = full_name(submission.student) or about["student"]
             notebooks = {each.name: points_of(each) for each in submission.notebooks}
         resources["first_screen"] = FirstScreen(
-            student=" ".join(name for name in names if name) or about["student"],
+            student=student,
             points=notebooks[about["notebook"]],
             exercises=[describe_exercise(cell, worth) for cell in nb.cells if is_grade(cell) or is_task(cell)],
             notebooks=dict(sorted(notebooks.items())),

@@ -14,6 +14,7 @@ import shutil
 import site
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -84,25 +85,21 @@ def command(writable: list[Path], environment: dict[str, str], extra_readable: d
     return ["bwrap", *isolation, *contents(in_there, environment, extra_readable)]
 
 
-def command_for_nested_sandboxes(environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
-    """Do the same for a program of ours that creates nested sandboxes, and therefore sees processes outside.
-
-    It does not die with the thread that starts it, which may be any of a worker's.
-    """
-    return for_programs_of_ours([], environment, extra_readable)
-
-
 def as_other_user(environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
     """Return what precedes the command line of a sandbox that is not nested: nothing, unless root grades."""
     # Root without capabilities may not kill another user's process, but it ends with its namespace.
     isolation = ["--unshare-pid", "--die-with-parent"]
-    return [] if os.getuid() else for_programs_of_ours(isolation, environment, extra_readable)
+    return [] if os.getuid() else command_for_nested_sandboxes(environment, extra_readable, isolation)
 
 
-def for_programs_of_ours(
-    isolation: list[str], environment: dict[str, str], extra_readable: dict[Path, Path]
+def command_for_nested_sandboxes(
+    environment: dict[str, str], extra_readable: dict[Path, Path], isolation: Sequence[str] = ()
 ) -> list[str]:
-    """Return the command line of a sandbox in which others can be created, by another user where root grades."""
+    """Do the same for a program of ours that creates nested sandboxes, and therefore sees processes outside.
+
+    It runs as another user where root grades. Without more options for its isolation, it does not die with the thread
+    that starts it, which may be any of a worker's.
+    """
     command = ["bwrap", "--unshare-ipc", "--unshare-net", "--unshare-uts", *isolation, "--bind", "/proc", "/proc"]
     options = contents([], environment, extra_readable)
     if os.getuid():
