@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -124,7 +125,7 @@ def measure(
 
 
 def run_slow_side(
-    name: str, result: Tensor, arguments: tuple, metric: Callable, most_runs: int
+    name: str, result: Tensor, arguments: tuple[Any, Any, Any], metric: Callable, most_runs: int
 ) -> tuple[Tensor, Tensor, float]:
     """The result's values in some cells, what transformer_lens.patching says there, and its seconds."""
     spec = PUBLISHED_SWEEPS[name]
@@ -141,7 +142,7 @@ def run_slow_side(
 
 def median_seconds(function: Callable) -> float:
     """The median of three runs; of a long one, one is enough."""
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < 20:
         started = time.perf_counter()
         function()

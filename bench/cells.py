@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -49,7 +50,7 @@ def evenly_spread_cells(map_: Float[Tensor, "*axes"], most: int) -> Int[Tensor, 
     return torch.stack(torch.unravel_index(chosen, map_.shape), dim=-1)
 
 
-def _axes_and_setter(component: str, n_axes: int) -> tuple[list[str], object]:
+def _axes_and_setter(component: str, n_axes: int) -> tuple[list[str], Callable[..., Tensor]]:
     """The names of the axes and the function that `transformer_lens.patching` itself uses for such a sweep."""
     if component not in HEAD_COMPONENTS:
         return ["layer", "pos"], patching.layer_pos_patch_setter

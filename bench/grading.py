@@ -24,6 +24,7 @@ from bench.__main__ import describe_machine
 from grading.classroom import prepare
 from grading.course import read_course
 from grading.demo import demo_class as demo
+from tests.exercises import NOTEBOOKS
 
 RESULTS = Path(__file__).parent / "grading_results.md"
 FULL = "all_right"
@@ -264,7 +265,7 @@ def describe(sequential: Side, parallel: Side, different: list[str]) -> str:
         "# Grading a class, beside nbgrader's own command",
         "Written by `make bench-grading`. One run, both sides, one after the other.",
         f"{machine} {versions}. OMP_NUM_THREADS: {threads}.",
-        f"{parallel.submissions} submissions of {len(demo.GRADED)} notebooks: {count_kinds(parallel)}.",
+        f"{parallel.submissions} submissions of {len(NOTEBOOKS)} notebooks: {count_kinds(parallel)}.",
         "\n".join([HEADER, row(sequential), row(parallel), times_faster(sequential, parallel)]),
         *notes(sequential, parallel),
         failure(different) if different else f"All {cells} scores are equal, cell by cell.",

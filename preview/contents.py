@@ -38,6 +38,7 @@ def entry(name: str, notebook: NotebookNode) -> Entry:
     """Read the title and the minutes in the first cell, and the functions in the names of the cells to fill in."""
     first = notebook.cells[0].source
     effort = EFFORT.search(first)
+    assert effort, f"{name} does not state its minutes"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return Entry(
         name=name,
