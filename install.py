@@ -122,9 +122,19 @@ def clear(environment: Path) -> None:
 
 
 def add_pip(environment: Path) -> None:
-    """Install pip where it is missing: after `create`, or after `uv venv`."""
-    if run(environment, "pip", "--version", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
-        return
+    """Install pip where it is missing, as after `create`; where it is damaged, in an environment made anew."""
+    if not has_pip(environment):
+        ensure_pip(environment)
+    if not has_pip(environment):  # ensurepip takes a damaged one for installed
+        create(environment, moved=False)
+        ensure_pip(environment)
+
+
+def has_pip(environment: Path) -> bool:
+    return run(environment, "pip", "--version", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+
+
+def ensure_pip(environment: Path) -> None:
     if run(environment, "ensurepip", "--default-pip", stdout=subprocess.DEVNULL):
         refuse(environment, "has no pip, and its Python cannot install it (Debian and Ubuntu: install python3-venv)")
 

@@ -271,6 +271,13 @@ def half_of_pip(environment: Path) -> None:
     (packages / "pip" / "__init__.py").touch()
 
 
+def damaged_pip(environment: Path) -> None:
+    """As after an interrupted upgrade of pip, with which the notes on what is installed stay."""
+    subprocess.run([environment / "bin" / "python", "-m", "ensurepip"], check=True, stdout=subprocess.DEVNULL)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    shutil.rmtree(packages / "pip" / "_internal")
+
+
 @pytest.mark.parametrize(
     "accident", [no_folder_of_programs, half_deleted, no_python_any_more, empty, without_pip, half_of_pip]
 )
@@ -309,7 +316,7 @@ def build_editable(folder, *_):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accident", [None, without_pip, half_of_pip])
+@pytest.mark.parametrize("accident", [None, without_pip, half_of_pip, damaged_pip])
 def test_the_true_pip_installs_and_again_after_a_move(course: Course, accident) -> None:
     (course.folder / "pyproject.toml").write_text(PROJECT)
     (course.folder / "backend.py").write_text(BACKEND)
