@@ -17,7 +17,7 @@ from tests.checks import cases, guards, hooks, sweeps
 from tests.checks.cases import tiny_cases
 from utils import IOIData
 from utils.sweep_specs import SWEEPS
-from utils.sweeps import arithmetic
+from utils.sweeps import arithmetic, layers
 
 
 def right_then(after):
@@ -305,8 +305,8 @@ def is_stubbed() -> bool:
 FUNCTIONS = {
     "transformer_lens.patching": lambda: patching.layer_pos_patch_setter(torch.zeros(1), [0, 0], torch.zeros(1)),
     "utils.references": utils.references.cache_folder,
-    "utils.sweeps": lambda: arithmetic.layer_norm(torch.zeros(1), None, 0.0),
-    "utils.sweeps (a method)": lambda: arithmetic.Block.mlp(None, torch.zeros(1, 1, 1)),
+    "utils.sweeps": lambda: arithmetic.linear(torch.zeros(1, 1), torch.zeros(1, 1), None),
+    "utils.sweeps (a method)": lambda: layers.Block.mlp(None, torch.zeros(1, 1), torch.zeros(1, 1)),
 }
 
 

@@ -10,17 +10,17 @@ import torch
 import transformers
 from torch.testing import assert_close
 from transformer_lens import patching
-from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 
 import utils
 from bench import __main__ as benchmark
 from bench.cells import patched_cells
+from selftests.families import native_model
 from selftests.random_gpt2 import TINY_GPT2, VOCABULARY, logit_difference, make_case, save_gpt2, slow
 from tests.checks.cases import SweepCase, tiny_cases
 from utils import models, progress, sweeps
 from utils.sweep_specs import SWEEPS
-from utils.sweeps import arithmetic, patched_runs
+from utils.sweeps import arithmetic, layers, patched_runs
 
 EVERY = ["get_act_patch_block_every", "get_act_patch_attn_head_all_pos_every", "get_act_patch_attn_head_by_pos_every"]
 with_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN")
@@ -112,17 +112,22 @@ def test_a_model_without_compatibility_mode_is_served_too(tmp_path):
 
 
 @with_onednn
-@pytest.mark.parametrize("by_onednn", [True, False])
-def test_both_libraries_for_matrix_products_give_the_same_numbers(tiny_gpt2, monkeypatch, by_onednn):
-    products = []
-    onednn = arithmetic._linear_by_onednn
-    monkeypatch.setattr(arithmetic, "ROWS_WORTH_CONVERTING", 1)
-    monkeypatch.setattr(arithmetic, "_onednn_is_faster", lambda: by_onednn)
-    monkeypatch.setattr(arithmetic, "_linear_by_onednn", lambda *args: products.append(args) or onednn(*args))
+def test_without_onednn_the_numbers_are_the_same(tiny_gpt2, monkeypatch):
     case = make_case(tiny_gpt2, batch=2)
+    by_onednn = {name: fast(name, case) for name in EVERY}
+    monkeypatch.setattr(arithmetic, "ONEDNN_IS_THERE", False)
     for name in EVERY:
-        assert_close(fast(name, case), slow(name, case))
-    assert bool(products) == by_onednn
+        assert_close(fast(name, case), by_onednn[name])
+
+
+@pytest.mark.parametrize("name", arithmetic.ACTIVATIONS)
+def test_onednn_applies_each_activation_function(name):
+    activation = arithmetic.ACTIVATIONS[name]
+    x, W, b = torch.linspace(-3, 3, 24).view(4, 6), torch.linspace(-1, 1, 30).view(5, 6), torch.linspace(-1, 1, 5)
+    expected = activation.function(torch.nn.functional.linear(x, W, b))
+    assert_close(arithmetic.linear(x, W, b, activation), expected)
+    assert_close(arithmetic.linear_and(x, W, None, "mul", expected), torch.nn.functional.linear(x, W) * expected)
+    assert_close(arithmetic.linear_and(x, W, b, "add", expected), torch.nn.functional.linear(x, W, b) + expected)
 
 
 def assert_sampled_cells_close(case: SweepCase, name: str, n_cells: int) -> None:
@@ -228,20 +233,13 @@ def test_a_metric_that_is_no_number_is_refused(tiny_gpt2):
 # Models and caches that are not served
 
 
-def native_model(**config) -> TransformerBridge:
-    sizes = {"n_layers": 2, "n_heads": 2, "d_model": 16, "d_head": 8, "d_mlp": 20, "n_ctx": 16, "d_vocab": 31}
-    full_config = TransformerBridgeConfig(**sizes | {"act_fn": "gelu", "seed": 0} | config)
-    return TransformerBridge.boot_native(full_config, device="cpu").eval().requires_grad_(False)
-
-
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"n_key_value_heads": 1}, "2 query heads share 1 key and value heads"),
-        ({"positional_embedding_type": "rotary"}, "positions are rotary"),
-        ({"gated_mlp": True, "act_fn": "silu"}, "plain MLP"),
-        ({"normalization_type": "RMS"}, "normalizes with RMS"),
-        ({"act_fn": "solu_ln"}, "activation function is solu_ln"),
+        ({"act_fn": "solu_ln"}, "its activation function is solu_ln"),
+        ({"attention_dir": "bidirectional"}, "its attention is not causal"),
+        ({"attn_scores_soft_cap": 2.0}, "computes something that its parts do not show"),
+        ({"output_logits_soft_cap": 2.0}, "computes something that its parts do not show"),
     ],
 )
 def test_another_architecture_is_refused_in_one_sentence(config, reason):
@@ -254,12 +252,8 @@ def assert_refused(case: SweepCase, reason: str) -> None:
     message = str(refusal.value)
     assert reason in message
     assert "use transformer_lens.patching" in message
+    assert sweeps.why_unsupported(case.model) == message
     assert message.endswith(".") and "\n" not in message
-
-
-def test_an_unknown_peculiarity_is_noticed(tmp_path):
-    folder = save_gpt2(tmp_path, **TINY_GPT2, scale_attn_by_inverse_layer_idx=True)
-    assert_refused(make_case(models.load_model(folder, "cpu")), "computes something that GPT-2 does not")
 
 
 def test_a_model_in_training_mode_is_refused():
@@ -276,9 +270,8 @@ def test_a_model_with_a_hook_is_refused():
 
 def test_a_model_of_another_type_is_refused():
     case = make_case(native_model())
-    assert_refused(replace(case, model=case.model.double()), "weights are of another type")
-    with pytest.raises(sweeps.SweepError, match="Linear is not a TransformerBridge"):
-        arithmetic.refuse_other_models(torch.nn.Linear(2, 2))
+    assert_refused(replace(case, model=case.model.double()), "its weights are neither all float32 nor all bfloat16")
+    assert "a Linear is not a TransformerBridge" in sweeps.why_unsupported(torch.nn.Linear(2, 2))
 
 
 def test_a_cache_of_other_prompts_is_refused(tiny_gpt2):
@@ -308,8 +301,8 @@ def test_a_sweep_leaves_no_trace(tiny_gpt2):
 def test_max_memory_bounds_the_batches(tiny_gpt2, monkeypatch):
     case = make_case(tiny_gpt2, batch=4, positions=9, differing=(2,))
     sizes = []
-    mlp = arithmetic.Block.mlp
-    monkeypatch.setattr(arithmetic.Block, "mlp", lambda self, x: sizes.append(x.shape[0] * x.shape[1]) or mlp(self, x))
+    mlp = layers.Block.mlp
+    monkeypatch.setattr(layers.Block, "mlp", lambda self, read, **to: sizes.append(len(read)) or mlp(self, read, **to))
 
     def largest_batch(**options) -> tuple[int, torch.Tensor]:
         sizes.clear()
@@ -317,15 +310,13 @@ def test_max_memory_bounds_the_batches(tiny_gpt2, monkeypatch):
         return max(sizes), result
 
     patched_positions = 7
-    floats_of_a_position = 2 * TINY_GPT2["n_inner"]
-    one_run, result_of_one = largest_batch(max_memory=1)
-    assert one_run == 4 * patched_positions
-    some, _ = largest_batch(max_memory=200_000)
+    with pytest.raises(sweeps.SweepError, match=r"of these 4 prompts takes about \d+ MiB .* more than max_memory=9000"):
+        largest_batch(max_memory=9000)
+    some, result_of_some = largest_batch(max_memory=66_000_000)
     many, result_of_many = largest_batch()
-    assert one_run < some < many
-    assert some * floats_of_a_position * 4 <= 200_000
-    assert many <= patched_runs.ENOUGH_POSITIONS + one_run
-    assert_close(result_of_one, result_of_many)
+    assert 4 * patched_positions <= some < many
+    assert many <= patched_runs.ENOUGH_POSITIONS + 4 * patched_positions
+    assert_close(result_of_some, result_of_many)
 
 
 def test_the_progress_bar_is_on_stdout_and_for_long_work_only(tiny_gpt2, monkeypatch, capfd):
@@ -345,8 +336,9 @@ def test_the_progress_bar_is_on_stdout_and_for_long_work_only(tiny_gpt2, monkeyp
 def test_the_benchmark_counts_the_operations_of_both_libraries():
     x, W, b = torch.ones(4, 100, 24), torch.ones(40, 24), torch.ones(40)
     by_default = benchmark.count_flop(lambda: torch.nn.functional.linear(x, W, b))
-    by_onednn = benchmark.count_flop(lambda: arithmetic._linear_by_onednn(x, W, b))
-    assert by_default == by_onednn == 2 * 400 * 24 * 40
+    by_onednn = benchmark.count_flop(lambda: arithmetic.linear(x, W, b))
+    added = benchmark.count_flop(lambda: arithmetic.linear_and(x, W, b, "add", torch.ones(4, 100, 40)))
+    assert by_default == by_onednn == added == 2 * 400 * 24 * 40
 
 
 @pytest.mark.slow

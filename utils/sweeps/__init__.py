@@ -14,21 +14,30 @@ corrupted run has already done, and leaving it out changes no number:
   the prompts agree up to S2, that holds for all positions before S2.
 - The metric reads END. In the last layer, other positions matter for their keys and values only, and an activation
   that END cannot attend to changes nothing either. Only END is unembedded.
-- Runs do not depend on each other. Those that start at the same position share one batch, which grows from layer to
-  layer as runs join it.
+- Runs do not depend on each other, and neither do the positions of a projection or an MLP. Runs share one batch,
+  wherever they start; it grows from layer to layer as runs join it.
 - The heads of a layer do not depend on each other. The output of each is added to the residual stream, so a patched
   head adds the change of its output, and the others stay as they are.
 
-What remains is a sum of the same products in another order, so results differ by rounding (some 1e-6) and no more.
-`arithmetic.py` has GPT-2's layers as functions, `patches.py` says where each kind of patch enters the residual stream,
-and `patched_runs.py` computes the patched runs layer by layer; the table of the sweeps is `utils.sweep_specs`.
-`transformer_lens.patching` remains the reference.
+What remains is a sum of the same products in another order, so results differ by rounding (some 1e-6) and no more; in
+bfloat16, whose rounding is large, as much as two runs in another order do.
+
+`layers.py` calls a model's own parts as functions: those of GPT-2, GPT-NeoX and Pythia, Llama, SmolLM, Mistral, Qwen,
+OPT, and the bridge's native models. `why_unsupported(model)` says in one sentence why another model is not served;
+`transformer_lens.patching`, with the same names and arguments, remains the reference and serves them all. `patches.py`
+says where each kind of patch enters the residual stream, `patched_runs.py` computes the patched runs layer by layer,
+and the table of the sweeps is `utils.sweep_specs`.
+
+Where transformer_lens is peculiar, these sweeps are too. With grouped-query attention the maps of keys and values have
+one column for each key and value head, and 0 in the missing columns of a stack of maps. On OPT, the bridge discards
+what a hook does to the pattern, with a warning, so that its maps of patterns are flat. Where attention and MLP are
+parallel there is no resid_mid to patch.
 """
 
 from utils.sweep_specs import SWEEPS
-from utils.sweeps.arithmetic import SweepError
-from utils.sweeps.patched_runs import Metric, make_sweep
+from utils.sweeps.layers import SweepError
+from utils.sweeps.patched_runs import Metric, make_sweep, why_unsupported
 
-__all__ = ["Metric", "SweepError", *SWEEPS]
+__all__ = ["Metric", "SweepError", "why_unsupported", *SWEEPS]
 
 globals().update({name: make_sweep(spec) for name, spec in SWEEPS.items()})

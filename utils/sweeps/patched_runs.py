@@ -3,7 +3,6 @@
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int
@@ -16,14 +15,16 @@ from utils.ioi import Metric
 from utils.models import DEFAULT_THREADS
 from utils.progress import progress_bar
 from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
-from utils.sweeps.arithmetic import Block, SweepError, read_weights, refuse_other_arithmetic, refuse_other_models
+from utils.sweeps.layers import Block, Ragged, SweepError, Unembedding, read_layers, refusal
 from utils.sweeps.patches import (
     AFTER_MLP,
+    ATTENDED_TO,
     BEFORE_ATTENTION,
     BEFORE_MLP,
     Patch,
     Runs,
     list_patches,
+    nothing_patched,
     patched_residuals,
 )
 
@@ -31,11 +32,15 @@ from utils.sweeps.patches import (
 # activations would leave the processor's caches, and fresh memory costs time.
 ENOUGH_POSITIONS = 3072
 BYTES_OF_LOGITS = 24 * 2**20
-# A bound for models larger than gpt2-small and for long prompts; gpt2-small's batches stay well below.
-DEFAULT_MEMORY = 256 * 2**20
-LARGEST_BLOCK_THAT_COUNTS = 31 * 2**20
+MIB = 2**20
+DEFAULT_MEMORY = 512 * MIB
+LARGEST_BLOCK_THAT_COUNTS = 31 * MIB
+RETAINED_MEMORY = 2 * LARGEST_BLOCK_THAT_COUNTS
 END = slice(-1, None)
 EVERYWHERE = slice(None)
+
+# Other arithmetic gives logits that differ by far more than this fraction; another order of summation, by far less.
+ARITHMETIC_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 DOC = """Patch {components}, one at a time, and return the metric of each patched run: [{axes}].
 
@@ -47,11 +52,12 @@ DOC = """Patch {components}, one at a time, and return the metric of each patche
         tokens_read: the tokens whose logits the metric reads, a tensor of any shape such as answer_tokens; the logits
             of other tokens are not computed then. Default: all tokens.
         all_positions: give the metric the logits of every position, for a metric that reads others than the last.
-        max_memory: about how many bytes a batch of patched runs may take, besides the activations of the two runs.
-            At least one patched run is computed at a time, and batches are never larger than is fast.
+        max_memory: how many bytes the sweep may take, besides the model and clean_cache. Batches are never larger than
+            is fast.
         progress: show a progress bar, on stdout, if the work takes longer than two seconds.
 
-    Raises `SweepError` for a model that does not compute as GPT-2 does, and for a metric that reads other logits.
+    Raises `SweepError` for a model of another kind (see `why_unsupported`), for an activation that the model does not
+    have, for a metric that reads other logits, and where one patched run takes more than max_memory.
     """
 
 
@@ -69,27 +75,64 @@ def make_sweep(spec: SweepSpec) -> Callable[..., Float[Tensor, "..."]]:
         max_memory: int = DEFAULT_MEMORY,
         progress: bool = True,
     ) -> Float[Tensor, "..."]:
-        refuse_other_models(model)
         with torch.no_grad(), _all_threads():
-            logits, corrupted = _corrupted_run(model, corrupted_tokens, spec.components)
+            blocks, unembedding = read_layers(model, corrupted_tokens.shape[1])
+            logits, corrupted = _corrupted_run(model, blocks, corrupted_tokens, spec.components)
             runs = Runs(clean_cache, corrupted)
             metric = _MetricOfPatchedRuns(patching_metric, logits, all_positions, tokens_read)
             result = _empty_map(spec, model, logits).fill_(metric.of_corrupted_run)
-            patches = list_patches(runs, spec, model.cfg.n_layers, end_only=not all_positions)
-            layers = _LayerByLayer(model, runs, logits, EVERYWHERE if all_positions else END, metric.tokens)
+            patches = list_patches(runs, spec, blocks, end_only=not all_positions)
+            wanted = EVERYWHERE if all_positions else END
+            layers = _LayerByLayer(blocks, unembedding, runs, wanted, metric.tokens)
+            budget = _Budget(model, corrupted, logits, wanted, max_memory)
             _retain_freed_memory()
             with progress_bar(len(patches), progress) as bar:
-                for batch in _batches(patches, model, corrupted_tokens.shape, max_memory):
-                    for patch, patched_logits in layers.run(batch, max_memory):
-                        result[patch.cell] = metric(patched_logits)
-                    bar.update(len(batch))
-        if spec.last_axis == "dest_pos":
-            result = result.transpose(-1, -2)  # from the order of the other maps by position
-        return result if spec.has_component_axis else result[0]
+                for batch in budget.batches(patches):
+                    for patch, patched_logits in layers.run(batch, budget.logits_at_once):
+                        if patch.cell:
+                            result[patch.cell] = metric(patched_logits)
+                            bar.update()
+                        else:
+                            _refuse_other_arithmetic(patched_logits, logits, metric.tokens)
+        return _in_the_axes_of(spec, result, model)
 
     sweep.__doc__ = DOC.format(components=", ".join(spec.components), axes=spec.axes, name=spec.name)
     sweep.__name__ = sweep.__qualname__ = spec.name
     return sweep
+
+
+def why_unsupported(model: object) -> str:
+    """Return one sentence that says why the fast sweeps do not serve this model; empty if they do.
+
+    It reads the model's parts, runs the model once on a few tokens, and compares with the run from the embedding on.
+    """
+    try:
+        with torch.no_grad():
+            blocks, unembedding = read_layers(model, 4)
+            assert isinstance(model, TransformerBridge)
+            tokens = torch.arange(4, device=model.cfg.device)[None] + model.cfg.d_vocab // 2
+            logits, corrupted = _corrupted_run(model, blocks, tokens, ())
+            layers = _LayerByLayer(blocks, unembedding, Runs(corrupted, corrupted), END, None)
+            [(_, found)] = layers.run([nothing_patched(1)])
+            _refuse_other_arithmetic(found, logits, None)
+    except SweepError as error:
+        return str(error)
+    return ""
+
+
+def _refuse_other_arithmetic(
+    found: Float[Tensor, "batch wanted_pos token"],
+    logits: Float[Tensor, "batch pos d_vocab"],
+    tokens: Int[Tensor, "token"] | None,
+) -> None:
+    """Raise `SweepError` unless a run in which nothing is patched gives the logits that the model gave.
+
+    So a model that computes more than its parts show cannot lead to wrong numbers.
+    """
+    expected = logits[:, -found.shape[1] :]
+    error = (found - (expected if tokens is None else expected[..., tokens])).abs().max()
+    if not error <= ARITHMETIC_TOLERANCE[logits.dtype] * expected.abs().max():
+        raise refusal("it computes something that its parts do not show")
 
 
 class _LayerByLayer:
@@ -97,32 +140,31 @@ class _LayerByLayer:
 
     def __init__(
         self,
-        model: TransformerBridge,
+        blocks: list[Block],
+        unembedding: Unembedding,
         runs: Runs,
-        logits: Float[Tensor, "batch pos d_vocab"],
         wanted: slice,
         tokens: Int[Tensor, "token"] | None,
     ) -> None:
-        self.runs = runs
-        self.blocks, self.unembedding = read_weights(model)
-        self.wanted = wanted
-        self.tokens = tokens
-        refuse_other_arithmetic(self.blocks, self.unembedding, runs.unpatched("resid_pre", 0), logits)
+        self.blocks, self.unembedding, self.runs, self.wanted, self.tokens = blocks, unembedding, runs, wanted, tokens
+        # Where there are no rotary positions, these are the cached ones and take no memory.
+        self.keys = [runs.placed_keys(block, layer) for layer, block in enumerate(blocks)]
 
     def run(
-        self, patches: list[Patch], max_memory: int
+        self, patches: list[Patch], logits_at_once: int = 1
     ) -> Iterator[tuple[Patch, Float[Tensor, "batch wanted_pos token"]]]:
-        """Yield each patch with the logits of its run, for patches that start at the same position."""
-        residual = self._final_residuals(patches)
-        bytes_of_logits = residual[0, ..., 0].numel() * self.unembedding.W_U.shape[1] * residual.element_size()
-        # A quarter, for the metric makes tensors of this size too.
-        at_once = max(1, min(max_memory // 4, BYTES_OF_LOGITS) // bytes_of_logits)
-        for first in range(0, len(patches), at_once):
-            several = slice(first, first + at_once)
-            yield from zip(patches[several], self.unembedding(residual[several], self.tokens), strict=True)
+        """Yield each patch with the logits of its run, for patches in order of layers, places and starts."""
+        batch = len(self.runs.unpatched("resid_pre", 0))
+        by_start = sorted(patches, key=lambda patch: patch.start)  # in order of layers still, as they joined
+        for residual in self._final_residual(patches).groups():
+            together, by_start = by_start[: len(residual) // batch], by_start[len(residual) // batch :]
+            for first in range(0, len(together), logits_at_once):
+                several = slice(first, first + logits_at_once)
+                logits = self.unembedding(residual.unflatten(0, (-1, batch))[several], self.tokens)
+                yield from zip(together[several], logits, strict=True)
 
-    def _final_residuals(self, patches: list[Patch]) -> Float[Tensor, "patch batch wanted_pos d_model"]:
-        """Return the final residual stream of runs that start at the same position, in order of layers and places.
+    def _final_residual(self, patches: list[Patch]) -> Ragged:
+        """Return the final residual stream of patched runs, one group for each position at which runs start.
 
         The batch grows from layer to layer: a run joins it at the layer and place of its patch. Up to there it is the
         corrupted run.
@@ -130,27 +172,35 @@ class _LayerByLayer:
         joining = defaultdict(list)
         for patch in patches:
             joining[patch.layer, patch.place].append(patch)
-        earlier = slice(patches[0].start)
-        residual = self.runs.unpatched("resid_pre", 0)[:0]  # no runs yet
+        starts = sorted({patch.start for patch in patches})
+        no_runs = self.runs.unpatched("resid_pre", 0)[:0]
+        residual = Ragged.of([no_runs[:, start:] for start in starts])
         for layer, block in enumerate(self.blocks):
             # After the last layer's keys and values have been read, only the wanted positions matter.
             wanted = self.wanted if layer == len(self.blocks) - 1 else EVERYWHERE
-            residual = self._join(residual, block, joining[layer, BEFORE_ATTENTION], EVERYWHERE)
-            if len(residual):
-                earlier_keys, earlier_values = (self.runs.unpatched(name, layer)[:, earlier] for name in "kv")
-                residual = block.attention(residual, earlier_keys, earlier_values, wanted)
-            residual = self._join(residual, block, joining[layer, BEFORE_MLP], wanted)
-            if len(residual):
-                residual = block.mlp(residual)
-            residual = self._join(residual, block, joining[layer, AFTER_MLP], wanted)
-        return residual.unflatten(0, (len(patches), -1))
 
-    def _join(
-        self, residual: Float[Tensor, "row _ d_model"], block: Block, patches: list[Patch], wanted: slice
-    ) -> Float[Tensor, "more_rows wanted_pos d_model"]:
-        """Append the runs whose patch is at this layer and place."""
-        joining = [new[:, :, wanted].flatten(0, 1) for new in patched_residuals(self.runs, block, patches)]
-        return torch.cat(([residual] if len(residual) else []) + joining) if joining else residual
+            def join(residual: Ragged, place: int, wanted: slice, layer: int = layer, block: Block = block) -> Ragged:
+                """Append the runs whose patch is at this layer and place."""
+                new = defaultdict(list)
+                for start, several in patched_residuals(self.runs, block, joining[layer, place], wanted):
+                    new[start].append(several.flatten(0, 1))
+                if not new:
+                    return residual
+                groups = zip(residual.groups(), starts, strict=True)
+                return Ragged.of([torch.cat([group, *new[start]]) for group, start in groups])
+
+            residual = join(residual, BEFORE_ATTENTION, EVERYWHERE)
+            before = residual.at(wanted)
+            if len(residual.flat):
+                residual = block.attention(residual, self.keys[layer], self.runs.unpatched("v", layer), wanted)
+            else:
+                residual = before
+            residual = join(residual, BEFORE_MLP, wanted)
+            if block.has_mlp and len(residual.flat):
+                read = before if block.parallel else residual
+                residual = Ragged(block.mlp(read.flat, added_to=residual.flat), residual.shapes)
+            residual = join(residual, AFTER_MLP, wanted)
+        return residual
 
 
 class _MetricOfPatchedRuns:
@@ -197,14 +247,82 @@ class _MetricOfPatchedRuns:
         return value.float()  # a metric may also count
 
 
+class _Budget:
+    """How many patched runs fit into memory together."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        corrupted: ActivationCache,
+        logits: Float[Tensor, "batch pos d_vocab"],
+        wanted: slice,
+        max_memory: int,
+    ) -> None:
+        self.cfg = model.cfg
+        self.batch, self.n_positions = logits.shape[:2]
+        self.max_memory = max_memory
+        self.bytes_of_a_number = logits.element_size()
+        # The model's logits, those that the metric gets, and a copy that it may make of them.
+        self.taken = RETAINED_MEMORY + sum(activation.nbytes for activation in corrupted.values()) + 3 * logits.nbytes
+        self.bytes_of_logits = logits[:, wanted].numel() * logits.element_size()
+        # A quarter, for the metric makes tensors of this size too.
+        free = max(0, max_memory - self.taken)
+        self.logits_at_once = max(1, min(free // 4, BYTES_OF_LOGITS) // self.bytes_of_logits)
+
+    def batches(self, patches: list[Patch]) -> Iterator[list[Patch]]:
+        """Yield patches in order of layers, places and starts, as many at once as are fast and as memory allows.
+
+        The first batch begins with a run in which nothing is patched.
+        """
+        if not patches:
+            return
+        first_start = min(patch.start for patch in patches)
+        self._refuse_too_little(first_start)
+        ordered = sorted(patches, key=lambda patch: (patch.layer, patch.place, patch.start))
+        together: list[Patch] = []
+        positions, taken = 0, self.taken
+        for patch in [nothing_patched(first_start), *ordered]:
+            bytes_of_run = self._bytes_of_run(patch.start)
+            if together and (positions >= ENOUGH_POSITIONS or taken + bytes_of_run > self.max_memory):
+                yield together
+                together, positions, taken = [], 0, self.taken
+            together.append(patch)
+            positions += self.batch * (self.n_positions - patch.start)
+            taken += bytes_of_run
+        yield together
+
+    def _bytes_of_run(self, start: int) -> int:
+        """Return the bytes of the tensors of a layer, for one patched run; those of runs that join are copied."""
+        cfg = self.cfg
+        changed = self.n_positions - start
+        d_attention, scores = cfg.n_heads * cfg.d_head, cfg.n_heads * changed * self.n_positions
+        in_attention = 3 * d_attention * (changed + self.n_positions) + 2 * scores
+        in_mlp = (4 if cfg.gated_mlp else 3) * (cfg.d_mlp or 0) * changed
+        return self.batch * self.bytes_of_a_number * (8 * cfg.d_model * changed + max(in_attention, in_mlp))
+
+    def _refuse_too_little(self, start: int) -> None:
+        needed = self.taken + max(self._bytes_of_run(start), 4 * self.bytes_of_logits)
+        if needed > self.max_memory:
+            raise SweepError(
+                f"A patched run of these {self.batch} prompts takes about {needed // MIB + 1} MiB besides the model, "
+                f"more than max_memory={self.max_memory} ({self.max_memory // MIB} MiB): pass a larger max_memory, or "
+                "fewer or shorter prompts."
+            )
+
+
 def _corrupted_run(
-    model: TransformerBridge, tokens: Int[Tensor, "batch pos"], components: tuple[str, ...]
+    model: TransformerBridge, blocks: list[Block], tokens: Int[Tensor, "batch pos"], components: tuple[str, ...]
 ) -> tuple[Float[Tensor, "batch pos d_vocab"], ActivationCache]:
     """Return the logits of the corrupted run, and those of its activations that the sweep needs."""
-    needed = {"resid_pre", "resid_mid", "k", "v", *components}
+    needed = {"k", "v", *components}
     if set(components) & set(HEAD_COMPONENTS):
         needed |= {"q", "z"}
+    if set(components) - {"resid_pre"}:
+        needed |= {"resid_mid" if block.has_middle else "resid_post" for block in blocks}
+    if "mlp_out" in components:
+        needed |= {"resid_post"}
     names = {get_act_name(component, layer) for component in needed for layer in range(model.cfg.n_layers)}
+    names.add(get_act_name("resid_pre", 0))
     return model.run_with_cache(tokens, names_filter=lambda name: name in names)
 
 
@@ -214,28 +332,22 @@ def _empty_map(spec: SweepSpec, model: TransformerBridge, logits: Tensor) -> Flo
     return torch.empty(len(spec.components), model.cfg.n_layers, *positions, *heads, device=logits.device)
 
 
-def _batches(
-    patches: list[Patch], model: TransformerBridge, shape: torch.Size, max_memory: int
-) -> Iterator[list[Patch]]:
-    """Yield patches with one start position, in order of layers and places, as many at once as memory allows."""
-    batch, n_positions = shape
-    ordered = sorted(patches, key=lambda patch: (patch.start, patch.layer, patch.place))
-    for start, group in groupby(ordered, lambda patch: patch.start):
-        together = list(group)
-        enough = -(-ENOUGH_POSITIONS // (batch * (n_positions - start)))
-        at_once = max(1, min(enough, max_memory // (batch * _bytes_of_a_prompt(model, n_positions, start))))
-        for first in range(0, len(together), at_once):
-            yield together[first : first + at_once]
+def _in_the_axes_of(
+    spec: SweepSpec, result: Float[Tensor, "component layer *cell"], model: TransformerBridge
+) -> Float[Tensor, "..."]:
+    """Return the map as transformer_lens does: its axes, and where several query heads share a key and value head.
 
-
-def _bytes_of_a_prompt(model: TransformerBridge, n_positions: int, start: int) -> int:
-    """Return the bytes of the largest tensors of a layer, for one prompt of one patched run."""
-    cfg = model.cfg
-    changed = n_positions - start
-    d_attention = cfg.n_heads * cfg.d_head
-    in_attention = 3 * d_attention * changed + 3 * d_attention * n_positions + cfg.n_heads * changed * n_positions
-    in_mlp = 2 * (cfg.d_mlp or 0) * changed
-    return 4 * (3 * cfg.d_model * changed + max(in_attention, in_mlp))
+    There are fewer columns of keys and values then; in a stack of maps, the missing ones are 0.
+    """
+    kv_heads = model.cfg.n_key_value_heads or model.cfg.n_heads
+    if spec.last_axis == "dest_pos":
+        result = result.transpose(-1, -2)  # from the order of the other maps by position
+    if not spec.has_component_axis:
+        return result[0, ..., :kv_heads] if spec.components[0] in ATTENDED_TO else result[0]
+    for component, map_ in zip(spec.components, result, strict=True):
+        if component in ATTENDED_TO:
+            map_[..., kv_heads:] = 0
+    return result
 
 
 @contextlib.contextmanager
