@@ -1,8 +1,9 @@
 """Time the fast sweeps and transformer_lens.patching side by side: `make bench`.
 
-On ioi-mini, and on a model of gpt2-small's size with random weights, which take as long as trained ones. Both sides
-get the same prompts, cache and metric, and their numbers are compared. Of a long sweep, `transformer_lens.patching`
-computes a part that is spread evenly over its cells, and its time is scaled up; each of its runs takes equally long.
+On ioi-mini, and on models of the sizes of gpt2-small, SmolLM-135M and Pythia-160M with random weights, which take as
+long as trained ones. Both sides get the same prompts, cache and metric, and their numbers are compared. Of a long
+sweep, `transformer_lens.patching` computes a part that is spread evenly over its cells, and its time is scaled up; each
+of its runs takes equally long.
 """
 
 import argparse
@@ -34,9 +35,34 @@ from utils.models import DEFAULT_THREADS, IOI_MINI_FOLDER
 from utils.references import TOLERANCE
 from utils.sweep_specs import PUBLISHED_SWEEPS
 from utils.sweeps.arithmetic import linear
+from utils.sweeps.patches import ATTENDED_TO
 
 RESULTS = Path(__file__).parent / "results.md"
-MOST_SLOW_RUNS = {"ioi-mini": 720, "gpt2-small's size": 180}
+# Weights this large make most patches change the metric by far more than rounding does.
+LARGE_WEIGHTS = {"initializer_range": 0.08}
+RANDOM_MODELS: dict[str, transformers.PretrainedConfig] = {
+    "gpt2-small's size": transformers.GPT2Config(**LARGE_WEIGHTS),
+    "SmolLM-135M's size": transformers.LlamaConfig(
+        vocab_size=49_152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+        **LARGE_WEIGHTS,
+    ),
+    "Pythia-160M's size": transformers.GPTNeoXConfig(
+        vocab_size=50_304,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        rotary_pct=0.25,
+        **LARGE_WEIGHTS,
+    ),
+}
+MOST_SLOW_RUNS = {"ioi-mini": 720} | dict.fromkeys(RANDOM_MODELS, 180)
 GIGA, MIB = 1e9, 2**20
 
 
@@ -70,7 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
     text = describe_machine()
     for model_name in options.models:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = IOI_MINI_FOLDER if model_name == "ioi-mini" else save_random_gpt2(Path(temporary))
+            config = RANDOM_MODELS.get(model_name)
+            folder = save_random_model(Path(temporary), config) if config else IOI_MINI_FOLDER
             text += compare(model_name, folder, options.sweeps, options.slow_runs or MOST_SLOW_RUNS[model_name])
     print(text)
     options.out.write_text(text, encoding="utf-8")
@@ -88,16 +115,21 @@ def compare(model_name: str, folder: Path, names: list[str], most_slow_runs: int
     for name in names:
         print(f"{model_name}: {name} ...", flush=True)
         rows.append(measure(name, arguments, ioi_metric, data.answer_tokens, most_slow_runs))
-    return table(model_name, rows) + peer_line(folder, model, data)
+    text = table(model_name, rows)
+    return text + peer_line(folder, model, data) if model.cfg.architecture == "GPT2LMHeadModel" else text
 
 
 def save_random_gpt2(folder: Path) -> Path:
-    """Write a random model of gpt2-small's size, with ioi-mini's tokenizer, in which the prompts' words are tokens."""
+    """Write a random model of gpt2-small's size."""
+    return save_random_model(folder, RANDOM_MODELS["gpt2-small's size"])
+
+
+def save_random_model(folder: Path, config: transformers.PretrainedConfig) -> Path:
+    """Write a random model, with ioi-mini's tokenizer, in which the prompts' words are tokens."""
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(IOI_MINI_FOLDER / file, folder)
     torch.manual_seed(0)
-    # Weights this large make most patches change the metric by far more than rounding does.
-    transformers.GPT2LMHeadModel(transformers.GPT2Config(initializer_range=0.08)).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
 
 
@@ -107,16 +139,18 @@ def measure(
     """Run one sweep on both sides; `arguments` are the model, the corrupted tokens and the clean cache."""
     sweep = partial(getattr(sweeps, PUBLISHED_SWEEPS[name].name), *arguments, metric, progress=False)
     result, peak_bytes = with_peak_memory(sweep)
-    found, expected, seconds = run_slow_side(name, result, arguments, metric, most_slow_runs)
     model, corrupted_tokens, _ = arguments
+    maps = maps_by_component(name, result, model)
+    runs = sum(map_.numel() for map_ in maps.values())
+    found, expected, seconds = run_slow_side(maps, arguments, metric, most_slow_runs)
     return Row(
         sweep=name,
-        runs=result.numel(),
+        runs=runs,
         slow_runs=len(expected),
-        slow_seconds=seconds * result.numel() / len(expected),
+        slow_seconds=seconds * runs / len(expected),
         fast_seconds=median_seconds(sweep),
         fast_seconds_with_tokens_read=median_seconds(partial(sweep, tokens_read=tokens_read)),
-        slow_flop=count_flop(partial(model, corrupted_tokens)) * result.numel(),
+        slow_flop=count_flop(partial(model, corrupted_tokens)) * runs,
         fast_flop=count_flop(sweep),
         peak_bytes=peak_bytes,
         largest_difference=(found - expected).abs().max().item(),
@@ -124,14 +158,23 @@ def measure(
     )
 
 
-def run_slow_side(
-    name: str, result: Tensor, arguments: tuple[Any, Any, Any], metric: Callable, most_runs: int
-) -> tuple[Tensor, Tensor, float]:
-    """The result's values in some cells, what transformer_lens.patching says there, and its seconds."""
+def maps_by_component(name: str, result: Tensor, model: TransformerBridge) -> dict[str, Tensor]:
+    """The maps of which the result is a stack, without the columns of keys and values that are only filled up."""
     spec = PUBLISHED_SWEEPS[name]
     maps = result if spec.has_component_axis else result.unsqueeze(0)
+    kv_heads = model.cfg.n_key_value_heads or model.cfg.n_heads
+    return {
+        component: map_[..., :kv_heads] if component in ATTENDED_TO else map_
+        for component, map_ in zip(spec.components, maps, strict=True)
+    }
+
+
+def run_slow_side(
+    maps: dict[str, Tensor], arguments: tuple[Any, Any, Any], metric: Callable, most_runs: int
+) -> tuple[Tensor, Tensor, float]:
+    """The maps' values in some cells, what transformer_lens.patching says there, and its seconds."""
     found, expected, seconds = [], [], 0.0
-    for component, map_ in zip(spec.components, maps, strict=True):
+    for component, map_ in maps.items():
         cells = evenly_spread_cells(map_, most_runs // len(maps))
         started = time.perf_counter()
         expected.append(patched_cells(component, cells, *arguments, metric))
@@ -150,10 +193,10 @@ def median_seconds(function: Callable) -> float:
     return statistics.median(seconds)
 
 
-@register_flop_formula(torch.ops.aten.mkldnn_linear)
-def _flop_of_mkldnn_linear(x_shape: torch.Size, weight_shape: torch.Size, *_: object, **__: object) -> int:
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+def _flop_of_onednn(x_shape: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> int:
     """PyTorch's counter does not know oneDNN's products by itself."""
-    return 2 * math.prod(x_shape) * weight_shape[0]
+    return 2 * math.prod(out_shape) * x_shape[-1]
 
 
 def count_flop(function: Callable) -> float:
