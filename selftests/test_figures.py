@@ -291,8 +291,13 @@ def test_a_figure_of_the_early_heads_not_begun_is_not_implemented_yet():
         tests.test_early_heads_figure(...)
 
 
-def test_a_model_without_the_early_heads_gets_one_sentence(tiny_gpt2, monkeypatch):
+def test_on_another_model_the_early_heads_are_its_own_strongest_by_query(tiny_gpt2, monkeypatch):
     monkeypatch.setattr(models, "_in_use", ("tiny", tiny_gpt2))
     monkeypatch.setenv("IOI_MODEL", "tiny")
-    with pytest.raises(utils.ModelError, match=r"heads 3\.0 and 5\.5, and the model in use has 3 layers of 2 heads"):
-        tests.test_early_heads_figure(go.Figure())
+    data = utils.load_ioi(tiny_gpt2)
+    q_map = utils.reference_sweep("get_act_patch_attn_head_q_all_pos", tiny_gpt2, data)
+    (first, second), weak = utils.topk_of_Nd_tensor(q_map, k=2), utils.topk_of_Nd_tensor(-q_map, k=1)
+    _, cache = tiny_gpt2.run_with_cache(data.clean_tokens)
+    tests.test_early_heads_figure(utils.heat_map(patterns(cache, first, second)))
+    with pytest.raises(CheckFailed, match=rf"no heat map of {second[0]}\.{second[1]}; "):
+        tests.test_early_heads_figure(utils.heat_map(patterns(cache, first, *weak)))

@@ -412,7 +412,9 @@ def test_a_good_folder_loads(good_folder):
 def test_loading_writes_nothing_to_stderr(good_folder, capfd):
     utils.load_model(good_folder, device="cpu")
     out, err = capfd.readouterr()
-    assert out == f"Model: {good_folder}, on cpu.\n"
+    note, *about_heads = out.splitlines()
+    assert note == f"Model: {good_folder}, on cpu."
+    assert about_heads[0].endswith("This model has 2 layers of 2 heads; where a")
     assert err == ""
 
 

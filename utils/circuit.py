@@ -17,8 +17,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError, shown
 from utils.ioi import POSITIONS, IOIData, load_ioi, logits_to_ave_logit_diff
+from utils.models import has_published_heads
+from utils.plots import topk_of_Nd_tensor
 from utils.published import published_results
-from utils.references import reference_sweep
+from utils.references import by_query_head, reference_sweep
 from utils.sweep_specs import HEAD_COMPONENTS
 
 Head = tuple[int, int]
@@ -61,6 +63,12 @@ HEAD_CLASSES: dict[str, HeadClass] = {
 }
 
 
+def heads_or_strongest(heads: list[Head], effects: Float[Tensor, "layer head"]) -> list[Head]:
+    """Return the heads of gpt2-small that the text names; on a model without them, as many with the largest effects."""
+    strongest = topk_of_Nd_tensor(effects, k=len(heads))
+    return heads if has_published_heads() else [(layer, head) for layer, head in strongest]
+
+
 def published_circuit() -> Circuit:
     """Return the classes and heads of Wang et al. 2022, for gpt2-small."""
     return {name: [tuple(head) for head in published_results()["circuit"][name]] for name in HEAD_CLASSES}
@@ -71,7 +79,7 @@ class Evidence:
     """The results of the workbook's experiments for each head of one model."""
 
     patching: Float[Tensor, "5 layer head"]
-    """The effect of patching z, q, k, v and pattern (notebook 04)."""
+    """The effect of patching z, q, k, v and pattern (notebook 04); of k and v, those that the query head reads."""
     attribution: Float[Tensor, "layer head"]
     """What each head adds directly to the logit difference at END, in logits (see `head_attribution`)."""
     attention: dict[tuple[str, str], Float[Tensor, "layer head"]]
@@ -88,8 +96,10 @@ def measure_evidence(model: TransformerBridge, data: IOIData | None = None) -> E
     data = data or load_ioi(model)
     model.reset_hooks()
     logits, cache = model.run_with_cache(data.clean_tokens)
+    patching = reference_sweep("get_act_patch_attn_head_all_pos_every", model, data).cpu()
+    patching[2:4] = by_query_head(model, patching[2:4])
     return Evidence(
-        patching=reference_sweep("get_act_patch_attn_head_all_pos_every", model, data).cpu(),
+        patching=patching,
         attribution=head_attribution(model, data, cache).cpu(),
         attention={
             (start, end): mean_attention(cache, model.cfg.n_layers, data.positions[start], data.positions[end])

@@ -4,8 +4,10 @@ Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), introduced 
 TransformerLens's demos; `published/gpt2_small_ioi.json` contains them and the results published for them.
 """
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +16,13 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import PromptError
+from utils.models import IOI_MINI_FOLDER
 from utils.published import published_results
 
 PROMPTS: list[str] = published_results()["prompts"]
 ANSWERS: list[tuple[str, str]] = [tuple(pair) for pair in published_results()["answers"]]
+NAMES: list[str] = json.loads(IOI_MINI_FOLDER.with_name("words.json").read_text(encoding="utf-8"))["names"]
+"""Names that take the place of those of which a tokenizer has no token."""
 
 POSITIONS = ("S1", "S1+1", "IO", "S2", "END")
 
@@ -57,6 +62,9 @@ def load_ioi(
 ) -> IOIData:
     """Tokenize IOI prompts for a model, by default the 8 prompts of TransformerLens's demos, on the model's device.
 
+    Of the default prompts, those of which the model's tokenizer splits a name get other names, and those of another
+    length than most get the sentence of others; a printed line says which.
+
     Prompts 0 and 1, 2 and 3, and so on are pairs that differ only in S2; `answers` has (correct, incorrect) for each
     prompt, with leading spaces.
 
@@ -64,8 +72,11 @@ def load_ioi(
     are not such a pair, or if ioi-mini does not know a word.
     """
     prompts, pairs = list(prompts), [(correct, incorrect) for correct, incorrect in answers]
-    _check_counts(prompts, pairs)
-    _refuse_unknown_words(model, prompts)
+    if (prompts, pairs) == (PROMPTS, ANSWERS):
+        prompts, pairs = _fit_to_tokenizer(model)
+    else:
+        _check_counts(prompts, pairs)
+        _refuse_unknown_words(model, prompts)
     answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in pairs]
     clean_tokens = _equally_long_tokens(model, prompts)
     answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
@@ -148,8 +159,52 @@ def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
                 )
 
 
+def _fit_to_tokenizer(model: TransformerBridge) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the 8 prompts and their answers, changed where this tokenizer needs it; print once which are."""
+    own = [name for pair in ANSWERS[::2] for name in pair]
+    others = (f" {name}" for name in NAMES if f" {name}" not in own and _is_single_token(model, f" {name}"))
+    names = {name: name if _is_single_token(model, name) else next(others, "") for name in own}
+    if "" in names.values():
+        raise PromptError(
+            f"This model's tokenizer has too few of our {len(NAMES)} names as single tokens, and a logit difference "
+            "compares single tokens: choose another model, or pass prompts and answers of your own."
+        )
+    prompts = [_rename(prompt, names) for prompt in PROMPTS]
+    answers = [(names[correct], names[incorrect]) for correct, incorrect in ANSWERS]
+    lengths = [len(model.to_tokens(prompt, prepend_bos=True)[0]) for prompt in prompts]
+    usual = lengths.index(Counter(lengths).most_common(1)[0][0]) // 2 * 2  # the first prompt of a pair
+    for row in range(len(prompts)):
+        if lengths[row] != lengths[usual]:
+            model_of_it = usual + row % 2
+            prompts[row] = _rename(prompts[model_of_it], dict(zip(answers[model_of_it], answers[row], strict=True)))
+    changed = [f"{row} ({prompt})" for row, prompt in enumerate(prompts) if prompt != PROMPTS[row]]
+    note = f"Changed to suit this model's tokenizer: prompt {', '.join(changed)}."
+    if changed and note not in _printed:
+        _printed.add(note)
+        print(note)
+    return prompts, answers
+
+
+_printed: set[str] = set()
+
+
+def _rename(prompt: str, names: Mapping[str, str]) -> str:
+    return re.sub("|".join(names), lambda found: names[found[0]], prompt)
+
+
+def _is_single_token(model: TransformerBridge, name: str) -> bool:
+    tokens = _tokens_in_place(model, name)
+    return len(tokens) == 1 and int(tokens[0]) != model.tokenizer.unk_token_id
+
+
+def _tokens_in_place(model: TransformerBridge, word: str) -> Int[Tensor, "token"]:
+    """Return the tokens that a word adds to a prompt: alone, some tokenizers begin a word with a space of its own."""
+    prompt, whole = (model.to_tokens(text, prepend_bos=True)[0] for text in (PROMPTS[0], PROMPTS[0] + word))
+    return whole[len(prompt) :]
+
+
 def _single_token(model: TransformerBridge, word: str) -> int:
-    tokens = model.to_tokens(word, prepend_bos=False)[0]
+    tokens = _tokens_in_place(model, word)
     if len(tokens) != 1:
         raise PromptError(
             f"The answer {word!r} is {len(tokens)} tokens for this model ({model.to_str_tokens(tokens)}), and a logit "

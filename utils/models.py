@@ -38,6 +38,9 @@ The weights of gpt2-small are not in the Hugging Face cache, and the hub does no
 trained to show the same circuit at the same heads, so everything below works, but it is not the real model.
 With a network, load_model("gpt2-small") downloads that one (550 MB, once)."""
 
+OTHER_HEADS_NOTE = """The text speaks of gpt2-small's layers and heads. This model has {} layers of {} heads; where a
+cell needs some of these heads, it takes this model's own with the largest effects."""
+
 _in_use: tuple[str, TransformerBridge] | None = None
 _preloaded: dict[tuple[str, str], TransformerBridge] = {}
 """Models that `preload_model` loaded and `load_model` has not returned yet, by name and device."""
@@ -47,8 +50,9 @@ def load_model(name: str | os.PathLike | None = None, device: str | None = None)
     """Load a model for the workbook: float32, evaluation mode, no gradients, LayerNorm folded.
 
     `name` is `"gpt2-small"`, `"ioi-mini"`, the name of another causal language model on the Hugging Face hub, or
-    a folder that holds one. The default is the environment variable `IOI_MODEL`; where that is unset too, it is
-    gpt2-small if its weights are available, and otherwise ioi-mini, with a printed note.
+    a folder that holds one: any that transformer_lens runs and whose layers all have attention heads and an MLP. The
+    default is the environment variable `IOI_MODEL`; where that is unset too, it is gpt2-small if its weights are
+    available, and otherwise ioi-mini, with a printed note.
 
     `device` is `"cpu"`, `"cuda"` or `"mps"`. The default is the environment variable `IOI_DEVICE`, and otherwise
     the accelerator that PyTorch finds, or the CPU.
@@ -62,6 +66,8 @@ def load_model(name: str | os.PathLike | None = None, device: str | None = None)
         model = _load_folder(find_model_folder(name), name, device)
     _in_use = (name, model)
     print(note or f"Model: {name}, on {device}.")
+    if not has_published_heads():
+        print(OTHER_HEADS_NOTE.format(model.cfg.n_layers, model.cfg.n_heads))
     return model
 
 
@@ -91,6 +97,11 @@ def model_name() -> str:
     """Return the name of the model loaded last, as passed to `load_model`; for gpt2-small always `"gpt2-small"`."""
     name = _in_use[0] if _in_use else ""
     return "gpt2-small" if name in HUB_NAMES or name in HUB_NAMES["gpt2-small"] else name
+
+
+def has_published_heads() -> bool:
+    """Return whether the model loaded last has the heads of the text: gpt2-small, or ioi-mini, which resembles it."""
+    return model_name() in ("gpt2-small", "ioi-mini")
 
 
 def find_model_folder(name: str) -> Path:
@@ -210,6 +221,8 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
         try:
             model = TransformerBridge.boot_transformers(str(folder), hf_model=hf_model.to(device), device=device)
             model.enable_compatibility_mode(disable_warnings=True)
+            for block in model.blocks:
+                _let_run_alone(block.original_component)
         except Exception as error:
             raise ModelError(
                 f"transformer_lens cannot run {name} ({_first_line(error)}): choose a model it supports, such as "
@@ -217,6 +230,31 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
             ) from None
     model.eval()
     return model.requires_grad_(False)
+
+
+def _let_run_alone(block: torch.nn.Module) -> None:
+    """Let a block be called with a residual stream alone: the other arguments are then those of the model's last run.
+
+    Rotary positions and masks come to a block as arguments, which depend on nothing but the number of positions.
+    """
+    last: dict[int, dict[str, Any]] = {}
+
+    def add_arguments(_: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        batch, n_positions = (args[0] if args else kwargs["hidden_states"]).shape[:2]
+        tensors = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor | tuple)}
+        if given := {name: _of_any_batch(tensors[name], batch) for name in tensors.keys() - {"hidden_states"}}:
+            last.clear()
+            last[n_positions] = given
+        return args, last.get(n_positions, {}) | kwargs
+
+    block.register_forward_pre_hook(add_arguments, with_kwargs=True)
+
+
+def _of_any_batch(value: Any, batch: int) -> Any:
+    """Return an argument as it is for one prompt; it is the same for all."""
+    if isinstance(value, tuple):
+        return tuple(_of_any_batch(part, batch) for part in value)
+    return value[:1] if isinstance(value, torch.Tensor) and value.dim() > 1 and len(value) == batch else value
 
 
 def _refuse_other_models(folder: Path, name: str) -> None:

@@ -136,10 +136,10 @@ def attention_view(
 
 
 def topk_of_Nd_tensor(tensor: Float[Tensor, "..."], k: int) -> list[tuple[int, ...]]:
-    """Return the indices of the `k` largest entries of a tensor of any shape, the largest first.
+    """Return the indices of the `k` largest entries of a tensor of any shape, or of all if it has less, largest first.
 
     For a [layer head] tensor that is a list of (layer, head) pairs.
     """
-    flat_indices = tensor.flatten().topk(k).indices
+    flat_indices = tensor.flatten().topk(min(k, tensor.numel())).indices
     indices = torch.unravel_index(flat_indices, tensor.shape)
     return list(zip(*(index.tolist() for index in indices), strict=True))

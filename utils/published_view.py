@@ -14,7 +14,7 @@ from torch import Tensor
 
 from utils.errors import WorkbookError
 from utils.ioi import position_labels
-from utils.models import model_name
+from utils.models import has_published_heads, model_name
 from utils.plots import COLOURS
 from utils.published import published_patching, published_results
 from utils.sweep_specs import PUBLISHED_SWEEPS
@@ -43,8 +43,9 @@ def published_beside(tensor: Float[Tensor, "..."], name: str) -> HTML:
         else:
             print(f"This map has the shape {tuple(own.shape)}, the published one {tuple(published.shape)}.")
     source = published_results()["sources"]["activation_patching"].split(" (")[0]
+    another = "" if has_published_heads() else ": another model, whose layers and heads are not those of this one"
     return HTML(
-        "<details><summary>What gpt2-small shows (published)</summary>"
+        f"<details><summary>What gpt2-small shows (published){another}</summary>"
         f"{_tables(published, name)}<p>Source: {escape(source)}.</p></details>"
     )
 

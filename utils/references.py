@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import platformdirs
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -39,13 +41,25 @@ def reference_sweep(name: str, model: TransformerBridge, data: IOIData) -> Float
 
     but computed once and cached on disk in `cache_folder()`. The file's name has a hash of everything the result
     depends on besides the sweep: the model's weights and configuration, the prompts, the answers, and the versions of
-    torch and transformer_lens. A sweep over several components is stacked from those over one.
+    torch and transformer_lens. A sweep over several components is stacked from those over one; where query heads share
+    keys and values, these have fewer heads, and zeros in place of the others (see `by_query_head`).
 
     Raises `WorkbookError` for a name that is not in `utils.sweep_specs.SWEEPS`.
     """
     spec, fingerprint = _spec(name), _fingerprint(model, data)
     results = [_read_or_compute(part, model, data, fingerprint) for part in spec.parts]
+    columns = max(result.shape[-1] for result in results)
+    results = [F.pad(result, (0, columns - result.shape[-1])) for result in results]
     return torch.stack(results) if len(results) > 1 else results[0]
+
+
+def by_query_head(model: TransformerBridge, result: Float[Tensor, "*axes key_head"]) -> Float[Tensor, "*axes head"]:
+    """Return a map of patching keys or values with an entry for each query head, that of the keys or values it reads.
+
+    On a model whose query heads share none, that is the map itself.
+    """
+    n_heads, shared = model.cfg.n_heads, model.cfg.n_key_value_heads or model.cfg.n_heads
+    return result[..., :shared].repeat_interleave(n_heads // shared, dim=-1)
 
 
 def cached_suffixes(name: str, model: TransformerBridge, data: IOIData) -> SuffixCache:
@@ -110,12 +124,26 @@ def _suffix_file(spec: SweepSpec, fingerprint: str) -> Path:
 def _compute(
     spec: SweepSpec, model: TransformerBridge, data: IOIData, suffix_cache: SuffixCache
 ) -> Float[Tensor, "..."]:
-    print(f"Computing transformer_lens.patching.{spec.name} for this model once; it is then cached on disk.")
     model.reset_hooks()
     _, clean_cache = model.run_with_cache(data.clean_tokens)
+    start = perf_counter()
+    ioi_metric = make_ioi_metric(model, data)  # two runs
+    n_runs = _number_of_runs(spec, model, data)
+    seconds = n_runs * (perf_counter() - start) / 2  # at most, for memoized runs are shorter
+    time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    print(
+        f"Computing transformer_lens.patching.{spec.name} for this model once ({n_runs} runs, up to {time}); "
+        "it is then cached on disk."
+    )
     # A progress bar on stderr would cost a graded cell its points: nbgrader takes any stderr for a failure.
     with contextlib.redirect_stderr(sys.stdout), memoized_forward(model, suffix_cache):
-        return getattr(patching, spec.name)(model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data))
+        return getattr(patching, spec.name)(model, data.corrupted_tokens, clean_cache, ioi_metric)
+
+
+def _number_of_runs(spec: SweepSpec, model: TransformerBridge, data: IOIData) -> int:
+    cfg, positions = model.cfg, data.clean_tokens.shape[1] if spec.by_position else 1
+    heads = [(c in "kv" and cfg.n_key_value_heads) or cfg.n_heads for c in spec.components]
+    return cfg.n_layers * positions * (sum(heads) if "head" in spec.axes else len(heads))
 
 
 def _fingerprint(model: TransformerBridge, data: IOIData) -> str:

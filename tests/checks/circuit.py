@@ -53,9 +53,9 @@ def effects(head_class: HeadClass, evidence: Evidence) -> Float[Tensor, "layer h
 
 
 def main_heads(head_class: HeadClass, evidence: Evidence) -> set[Head]:
-    """Return the heads that every right description of the class includes, on this model."""
+    """Return the heads that every right description of the class includes, on this model; a model may have none."""
     strong = (effects(head_class, evidence) >= CRITERIA[head_class.name].main_effect).nonzero().tolist()
-    return {(layer, head) for layer, head in strong if _attends_as((layer, head), head_class, evidence)}
+    return {(layer, head) for layer, head in strong if not objection((layer, head), head_class, evidence)}
 
 
 def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
@@ -78,7 +78,7 @@ def objection(head: Head, head_class: HeadClass, evidence: Evidence) -> str:
         return f"{listed} {shown}, though it attends to {wanted}"
     if head_class.feeds and head_class.acts_at != "END":  # at END, negative and backup name movers read too
         readers = main_heads(HEAD_CLASSES[head_class.feeds], evidence)
-        if all(layer <= head[0] for layer, _ in readers):
+        if readers and all(layer <= head[0] for layer, _ in readers):
             return f"{listed} no important {head_class.feeds} head comes after layer {head[0]} to read what it writes"
     return ""
 
