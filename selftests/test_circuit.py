@@ -257,6 +257,47 @@ def test_on_another_model_its_own_evidence_decides(evidence, monkeypatch):
         failure(PUBLISHED, name)
 
 
+def test_a_class_without_heads_on_this_model_is_named_and_passes_empty(evidence, monkeypatch, capsys):
+    other = dataclasses.replace(evidence, attribution=evidence.attribution.clamp(min=0))
+    monkeypatch.setattr(test_05_circuit, "measure_evidence", lambda *_: other)
+    circuit = MAIN_HEADS | {"negative name mover": []}
+    tests.test_my_circuit(circuit)
+    tests.test_my_circuit(circuit, "negative name mover")
+    note = "On this model the evidence requires no head of these classes: negative name mover.\n"
+    assert capsys.readouterr().out.count(note) == 2
+    assert "10.7 is listed as a negative name mover" in failure(MAIN_HEADS, "negative name mover")
+
+
+def test_a_model_without_any_head_of_a_class_passes_with_empty_lists(evidence, monkeypatch, capsys):
+    idle = dataclasses.replace(
+        evidence,
+        patching=torch.zeros_like(evidence.patching),
+        attribution=torch.zeros_like(evidence.attribution),
+        attention={pair: torch.zeros_like(values) for pair, values in evidence.attention.items()},
+    )
+    monkeypatch.setattr(test_05_circuit, "measure_evidence", lambda *_: idle)
+    monkeypatch.setattr(test_05_circuit, "has_published_heads", lambda: False)
+    tests.test_my_circuit(STUB)
+    assert "requires no head of these classes: duplicate token, induction," in capsys.readouterr().out
+    monkeypatch.setattr(test_05_circuit, "measure_evidence", lambda *_: evidence)
+    with pytest.raises(NotImplementedYet):
+        tests.test_my_circuit(STUB)
+
+
+def test_a_strong_head_after_all_that_could_read_it_is_neither_required_nor_right(evidence, monkeypatch):
+    """It attends from S2 to S1+1 and its queries matter, in a layer after the last important S-inhibition head."""
+    patching, attention = evidence.patching.clone(), dict(evidence.attention)
+    patching[HEAD_COMPONENTS.index("q"), 11, 1] = 0.5
+    for target in POSITIONS:
+        attention["S2", target] = attention["S2", target].clone()
+        attention["S2", target][11, 1] = 0.9 * (target == "S1+1")
+    other = dataclasses.replace(evidence, patching=patching, attention=attention)
+    monkeypatch.setattr(test_05_circuit, "measure_evidence", lambda *_: other)
+    tests.test_my_circuit(MAIN_HEADS, "induction")
+    message = failure(MAIN_HEADS | {"induction": [(5, 5), (6, 9), (11, 1)]}, "induction")
+    assert "no important s-inhibition head comes after layer 11" in message
+
+
 def test_on_gpt2_small_a_published_head_is_never_wrong(evidence, monkeypatch):
     attention = dict(evidence.attention) | {("S2", "S1+1"): evidence.attention["S2", "S1+1"].clone()}
     attention["S2", "S1+1"][5, 8] = 0.1

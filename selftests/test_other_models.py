@@ -3,20 +3,26 @@
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 from plotly.basedatatypes import BaseFigure
+from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
+import utils
 from selftests.answer_bank import RIGHT, exercise_of, notebook_variables, refusal
 from selftests.other_models import llama, pythia, save_other_model
 from selftests.prose import notebooks
 from tests.checks.cases import one_thread
-from utils import models
+from tests.checks.sweeps import _why_not_on_the_loaded_model
+from tests.exercises import RESID_PRE_FAST
+from utils import ANSWERS, PROMPTS, ioi, models
 
 FAMILIES = {"llama": (llama, None), "pythia": (pythia, "<|begin|>")}
 """The builder of a model, and its tokenizer's beginning-of-sequence token; None where it has none."""
@@ -84,3 +90,87 @@ def run(name: str) -> str:
             if cell.cell_type == "code":
                 exec(compile(cell.source, f"{name}, {cell.id}", "exec"), variables)
     return printed.getvalue()
+
+
+# The data set
+
+
+def test_names_and_sentences_that_do_not_fit_the_tokenizer_are_replaced(model: TransformerBridge, capsys) -> None:
+    ioi._printed.clear()
+    data = utils.load_ioi(model)
+    assert data.clean_tokens.shape == (8, 15)
+    assert data.prompts[:4] == PROMPTS[:4]
+    assert data.prompts[4] == "When Aaron and Dan went to the shops, Aaron gave the bag to"
+    assert data.answers[4:] == [(" Dan", " Aaron"), (" Aaron", " Dan"), (" Andrew", " Amy"), (" Amy", " Andrew")]
+    printed = capsys.readouterr().out
+    assert printed.startswith("Changed to suit this model's tokenizer: prompt 4 (When Aaron and Dan went to the shops,")
+    assert re.findall(r"(\d) \(", printed) == ["4", "5", "6", "7"]
+    assert printed.count("\n") == 1
+    utils.load_ioi(model)
+    assert capsys.readouterr().out == ""
+
+
+def test_prompts_of_ones_own_are_never_changed(model: TransformerBridge) -> None:
+    with pytest.raises(utils.PromptError, match="does not know"):
+        utils.load_ioi(model, PROMPTS[4:], ANSWERS[4:])
+
+
+def test_a_tokenizer_that_splits_all_names_is_an_error_of_one_sentence(model: TransformerBridge, monkeypatch) -> None:
+    monkeypatch.setattr(ioi, "NAMES", ["Martin", "Zbigniew"])
+    with pytest.raises(utils.PromptError, match="tokenizer has too few of our 2 names as single tokens, and"):
+        utils.load_ioi(model)
+
+
+def test_an_unknown_name_does_not_fit(model: TransformerBridge, monkeypatch) -> None:
+    john = model.to_tokens(" John", prepend_bos=False)[0].item()
+    monkeypatch.setattr(type(model.tokenizer), "unk_token_id", john, raising=False)
+    assert "John" not in " ".join(utils.load_ioi(model).prompts)
+
+
+# Blocks, maps and heads
+
+
+def test_a_block_called_alone_takes_positions_and_mask_of_the_last_run(model: TransformerBridge) -> None:
+    tokens = utils.load_ioi(model).clean_tokens
+    logits, cache = model.run_with_cache(tokens)
+    twice = cache["resid_pre", 1].repeat(2, 1, 1)
+    for block in model.blocks[1:]:
+        twice = block(twice)[0]
+    torch.testing.assert_close(model.unembed(model.ln_final(twice)), logits.repeat(2, 1, 1))
+
+
+def test_the_fast_sweep_is_checked_on_the_loaded_model(model: TransformerBridge) -> None:
+    assert _why_not_on_the_loaded_model(RESID_PRE_FAST, model, utils.load_ioi(model)) == ""
+
+
+def test_a_model_that_is_more_than_its_blocks_is_not_used_to_check_the_fast_sweep(model, monkeypatch) -> None:
+    data = utils.load_ioi(model)
+    logits, cache = model.run_with_cache(data.corrupted_tokens)
+    monkeypatch.setattr(model, "run_with_cache", lambda tokens: (30 * torch.tanh(logits / 30) + 1, cache))
+    assert "computes more than its blocks" in _why_not_on_the_loaded_model(RESID_PRE_FAST, model, data)
+
+
+def test_the_five_maps_of_shared_keys_and_values_are_those_of_transformer_lens(model: TransformerBridge) -> None:
+    data, name = utils.load_ioi(model), "get_act_patch_attn_head_all_pos_every"
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
+    metric = utils.make_ioi_metric(model, data)
+    with patch.object(patching, "tqdm", wraps=list):
+        expected = getattr(patching, name)(model, data.corrupted_tokens, clean_cache, metric)
+    torch.testing.assert_close(utils.reference_sweep(name, model, data), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_query_head_has_the_entry_of_the_keys_that_it_reads(model: TransformerBridge) -> None:
+    maps = torch.arange(12.0).reshape(3, 4)
+    shared = [[0, 0, 1, 1], [4, 4, 5, 5], [8, 8, 9, 9]]
+    assert utils.by_query_head(model, maps).tolist() == (shared if model.cfg.n_key_value_heads == 2 else maps.tolist())
+
+
+def test_on_another_model_its_own_strongest_heads_take_the_place_of_those_of_the_text(model) -> None:
+    effects = torch.tensor([[0.0, 3.0], [2.0, -4.0]])
+    assert utils.heads_or_strongest([(9, 9), (8, 6)], effects) == [(0, 1), (1, 0)]
+    assert len(utils.heads_or_strongest([(9, 9)] * 9, effects)) == 4
+
+
+def test_the_published_map_is_called_that_of_another_model(model: TransformerBridge) -> None:
+    published = utils.published_beside(torch.zeros(3, 4), "head_out_all_pos")
+    assert "(published): another model, whose layers and heads are not those of this one</summary>" in published.data
