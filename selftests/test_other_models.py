@@ -20,7 +20,7 @@ from selftests.answer_bank import RIGHT, exercise_of, notebook_variables, refusa
 from selftests.other_models import llama, pythia, save_other_model
 from selftests.prose import notebooks
 from tests.checks.cases import one_thread
-from tests.checks.sweeps import _why_not_on_the_loaded_model
+from tests.checks.sweeps import why_not_on_the_loaded_model
 from tests.exercises import RESID_PRE_FAST
 from utils import ANSWERS, PROMPTS, ioi, models
 
@@ -140,14 +140,14 @@ def test_a_block_called_alone_takes_positions_and_mask_of_the_last_run(model: Tr
 
 
 def test_the_fast_sweep_is_checked_on_the_loaded_model(model: TransformerBridge) -> None:
-    assert _why_not_on_the_loaded_model(RESID_PRE_FAST, model, utils.load_ioi(model)) == ""
+    assert why_not_on_the_loaded_model(RESID_PRE_FAST, model, utils.load_ioi(model)) == ""
 
 
 def test_a_model_that_is_more_than_its_blocks_is_not_used_to_check_the_fast_sweep(model, monkeypatch) -> None:
     data = utils.load_ioi(model)
     logits, cache = model.run_with_cache(data.corrupted_tokens)
     monkeypatch.setattr(model, "run_with_cache", lambda tokens: (30 * torch.tanh(logits / 30) + 1, cache))
-    assert "computes more than its blocks" in _why_not_on_the_loaded_model(RESID_PRE_FAST, model, data)
+    assert "computes more than its blocks" in why_not_on_the_loaded_model(RESID_PRE_FAST, model, data)
 
 
 def test_the_five_maps_of_shared_keys_and_values_are_those_of_transformer_lens(model: TransformerBridge) -> None:

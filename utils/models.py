@@ -19,8 +19,10 @@ import transformers
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities import get_act_name
 
 from utils.errors import ModelError
+from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 GRADING_MODEL = "ioi-mini"  # and that of pytest, unless the environment variable IOI_MODEL names another
 IOI_MINI_FOLDER = Path(__file__).parent / "ioi_mini" / "model"
@@ -228,8 +230,20 @@ def _load_folder(folder: Path, name: str, device: str) -> TransformerBridge:
                 f"transformer_lens cannot run {name} ({_first_line(error)}): choose a model it supports, such as "
                 "gpt2-small."
             ) from None
+    _refuse_missing_hook_points(model, name)
     model.eval()
     return model.requires_grad_(False)
+
+
+def _refuse_missing_hook_points(model: TransformerBridge, name: str) -> None:
+    """Raise `ModelError` where a layer lacks an activation that the sweeps patch."""
+    layers, components = range(model.cfg.n_layers), BLOCK_COMPONENTS + HEAD_COMPONENTS
+    points = [get_act_name(component, layer) for layer in layers for component in components]
+    if missing := [point for point in points if point not in model.hook_dict]:
+        raise ModelError(
+            f"{name} has no {missing[0]} to patch: choose a model whose layers all have attention heads and an MLP, "
+            "such as gpt2-small."
+        )
 
 
 def _let_run_alone(block: torch.nn.Module) -> None:
@@ -241,8 +255,9 @@ def _let_run_alone(block: torch.nn.Module) -> None:
 
     def add_arguments(_: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         batch, n_positions = (args[0] if args else kwargs["hidden_states"]).shape[:2]
-        tensors = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor | tuple)}
-        if given := {name: _of_any_batch(tensors[name], batch) for name in tensors.keys() - {"hidden_states"}}:
+        # Not the cache of keys and values, which would grow.
+        given = {name: value for name, value in kwargs.items() if isinstance(value, torch.Tensor | tuple | None)}
+        if given := {name: _of_any_batch(given[name], batch) for name in given.keys() - {"hidden_states"}}:
             last.clear()
             last[n_positions] = given
         return args, last.get(n_positions, {}) | kwargs
