@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import transformers
 from plotly.basedatatypes import BaseFigure
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
@@ -19,6 +20,7 @@ import utils
 from selftests.answer_bank import RIGHT, exercise_of, notebook_variables, refusal
 from selftests.other_models import llama, pythia, save_other_model
 from selftests.prose import notebooks
+from tests.checks import sweeps
 from tests.checks.cases import one_thread
 from tests.checks.sweeps import why_not_on_the_loaded_model
 from tests.exercises import RESID_PRE_FAST
@@ -51,8 +53,10 @@ def in_use(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def notebook(model: TransformerBridge) -> dict[str, object]:
-    return notebook_variables()
+def notebook(model: TransformerBridge) -> Iterator[dict[str, object]]:
+    """The notebook's variables; checks leave out the random models, on which other tests try the same answers."""
+    with patch.object(sweeps, "_check_on_tiny_models", lambda *_: None):
+        yield notebook_variables()
 
 
 @pytest.mark.parametrize("answer", OF_EACH_EXERCISE, ids=lambda answer: answer.stem)
@@ -174,3 +178,13 @@ def test_on_another_model_its_own_strongest_heads_take_the_place_of_those_of_the
 def test_the_published_map_is_called_that_of_another_model(model: TransformerBridge) -> None:
     published = utils.published_beside(torch.zeros(3, 4), "head_out_all_pos")
     assert "(published): another model, whose layers and heads are not those of this one</summary>" in published.data
+
+
+def test_a_model_without_attention_heads_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    def mamba(d_vocab: int) -> transformers.PreTrainedModel:
+        config = transformers.MambaConfig(vocab_size=d_vocab, hidden_size=16, num_hidden_layers=2, state_size=4)
+        return transformers.MambaForCausalLM(config)
+
+    folder = save_other_model(tmp_path, mamba, "<|begin|>")
+    with pytest.raises(utils.ModelError, match=r"has no blocks\.0\.hook_attn_out to patch: choose a model"):
+        utils.load_model(folder, "cpu")

@@ -8,14 +8,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 from utils import sweeps
-from utils.circuit import (
-    CircuitError,
-    Evidence,
-    evidence_table,
-    heads_or_strongest,
-    measure_evidence,
-    published_circuit,
-)
+from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
 from utils.diagrams import (
     Diagram,
     block_diagram,
@@ -28,7 +21,7 @@ from utils.diagrams import (
 from utils.errors import ModelError, PromptError, WorkbookError
 from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
 from utils.models import has_published_heads, load_model, model_in_use, model_name
-from utils.plots import attention_view, heat_map, imshow, topk_of_Nd_tensor
+from utils.plots import attention_view, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
 from utils.predictions import PredictionError, compare_prediction
 from utils.published import published_attribution, published_patching, published_results
 from utils.published_view import published_beside

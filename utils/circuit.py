@@ -17,8 +17,6 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError, shown
 from utils.ioi import POSITIONS, IOIData, load_ioi, logits_to_ave_logit_diff
-from utils.models import has_published_heads
-from utils.plots import topk_of_Nd_tensor
 from utils.published import published_results
 from utils.references import by_query_head, reference_sweep
 from utils.sweep_specs import HEAD_COMPONENTS
@@ -61,12 +59,6 @@ HEAD_CLASSES: dict[str, HeadClass] = {
         HeadClass("negative name mover", "IO", "the name, against the answer"),
     )
 }
-
-
-def heads_or_strongest(heads: list[Head], effects: Float[Tensor, "layer head"]) -> list[Head]:
-    """Return the heads of gpt2-small that the text names; on a model without them, as many with the largest effects."""
-    strongest = topk_of_Nd_tensor(effects, k=len(heads))
-    return heads if has_published_heads() else [(layer, head) for layer, head in strongest]
 
 
 def published_circuit() -> Circuit:

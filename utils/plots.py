@@ -12,6 +12,8 @@ from IPython.display import HTML
 from jaxtyping import Float
 from torch import Tensor
 
+from utils.models import has_published_heads
+
 COLOURS = "RdBu"
 FACETS_IN_A_ROW = 3
 
@@ -143,3 +145,9 @@ def topk_of_Nd_tensor(tensor: Float[Tensor, "..."], k: int) -> list[tuple[int, .
     flat_indices = tensor.flatten().topk(min(k, tensor.numel())).indices
     indices = torch.unravel_index(flat_indices, tensor.shape)
     return list(zip(*(index.tolist() for index in indices), strict=True))
+
+
+def heads_or_strongest(heads: list[tuple[int, int]], effects: Float[Tensor, "layer head"]) -> list[tuple[int, int]]:
+    """Return the heads of gpt2-small that the text names; on a model without them, as many with the largest effects."""
+    strongest = topk_of_Nd_tensor(effects, k=len(heads))
+    return heads if has_published_heads() else [(layer, head) for layer, head in strongest]
