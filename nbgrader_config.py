@@ -15,13 +15,15 @@ from grading.feedback.first_screen import DescribeScore
 from grading.feedback.shared_figures import FeedbackExporter, ShareFigures
 from grading.kernels.sandbox import python_path
 from grading.preprocessors import AUTOGRADE, SANITIZE
-from grading.safe_notebooks import EscapeNames, escape_formgrader
+from grading.safe_pages import EscapeNames, escape_formgrader
 from grading.written_answers import WrittenAnswers
 
 os.environ["PYTHONPATH"] = python_path()
 
 # nbgrader runs `alembic` from the PATH when it creates a gradebook: put this environment's programs first.
 os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", os.defpath)
+
+PRELOAD = "grading.kernels.preload"
 
 c = get_config()  # traitlets defines this function when it reads the file
 
@@ -60,25 +62,6 @@ c.FeedbackExporter.extra_template_basedirs = [str(Path(__file__).parent / "gradi
 # gpt2-small. With `make grade`, the limit of a notebook is five times as long.
 c.Execute.timeout = 900 if os.environ.get("IOI_MODEL") else 300
 
-# What every kernel executes first. All students are graded on one model, the one in the instructor's IOI_MODEL or else
-# ioi-mini. Figures are handed over as data, and drawn by scripts of our own. Progress bars are off.
-# The instructor's packages are imported before the submission can change sys.path.
-variables = {"PLOTLY_RENDERER": "plotly_mimetype", "TQDM_DISABLE": "1"}
-# With AVX-512, which works on 16 numbers at a time, PyTorch's softmax over our 15 positions takes four times as long.
-cpuinfo = Path("/proc/cpuinfo")
-instructions = {"ATEN_CPU_CAPABILITY": "avx2"} if cpuinfo.exists() and "avx512f" in cpuinfo.read_text() else {}
-
-
-def set_variables(**values: str) -> str:
-    """Return statements that set environment variables, unless the instructor has set them."""
-    return "; ".join(["import os", *(f'os.environ.setdefault("{name}", "{values[name]}")' for name in values)])
-
-
-begin = (
-    f"{set_variables(**variables, **instructions)}; import tests; from utils.models import GRADING_MODEL; "
-    'os.environ.setdefault("IOI_MODEL", GRADING_MODEL)'
-)
-
 # A student could tag a check to be skipped and get its points: make the tag unguessable.
 c.Execute.skip_cells_with_tag = secrets.token_hex()
 
@@ -86,7 +69,8 @@ c.Execute.extra_arguments = [
     "--HistoryManager.hist_file=:memory:",
     # A file named utils.py or tests.py in a submission must not replace the instructor's packages.
     "--InteractiveShellApp.ignore_cwd=True",
-    f"--InteractiveShellApp.exec_lines={begin}",
+    # What every kernel imports first: the instructor's packages, before the submission can change sys.path.
+    f"--InteractiveShellApp.extensions={PRELOAD}",
     # A warning about TCP for every notebook would bury nbgrader's own log.
     "--IPKernelApp.log_level=ERROR",
 ]
@@ -94,16 +78,6 @@ c.Execute.extra_arguments = [
 # What every check prints when it passes: `make grade` names a check that got full points and did not print it.
 c.ClassGrading.pass_prints = " checks passed."
 
-# `make grade` executes this before it forks kernels: they share the imports, each starts with a fresh preloaded model,
-# and the slow first figure of a process has been drawn.
-c.ClassGrading.preload = (
-    f"{begin}; import utils, utils.models, plotly.io; utils.models.preload_model(); utils.plots.heat_map([[0.0]]); "
-    "plotly.io.renderers"
-)
-
-# `make grade` runs Python with these arguments once before the class. It precomputes the checks' references, with the
-# same instruction set as in the kernels, so that these get bit-identical numbers.
-c.ClassGrading.prepare = [
-    "-c",
-    f"{set_variables(**instructions)}; from grading import precompute_references; precompute_references.main()",
-]
+# `make grade` forks kernels from a process that has imported this, which also computes the checks' references.
+c.ClassGrading.preload = PRELOAD
+c.ClassGrading.prepare = PRELOAD

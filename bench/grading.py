@@ -21,8 +21,8 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import describe_machine
-from grading.classroom import prepare
-from grading.course import read_course
+from grading.classroom import Classroom
+from grading.course import read_settings
 from grading.demo import demo_class as demo
 from tests.exercises import NOTEBOOKS
 
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = class_of(options.submissions)
         ours, theirs = make_courses(Path(temporary), names, part)
         print("Computing the checks' references ...", flush=True)
-        prepare(*read_course(demo.COURSE, ours))
+        Classroom.of(read_settings(ours), demo.COURSE).prepare()
         sequential = measure_sequential(theirs, names[:part])
         parallel = measure_parallel(ours, names, options.workers)
     different = differences(sequential.scores, parallel.scores)

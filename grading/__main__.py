@@ -1,53 +1,72 @@
 """`python -m grading`: grade a class in parallel, with nbgrader."""
 
-import argparse
 import sys
 import warnings
-from pathlib import Path
+from typing import ClassVar
 
+from nbgrader.apps import NbGrader
+from nbgrader.apps.baseapp import nbgrader_aliases, nbgrader_flags
+from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
+from traitlets.config import Configurable
 
-from grading import classroom
-from grading.classroom import Options
-from grading.course import printable, read_course
+from grading.classroom import Classroom
+from grading.course import printable
 from grading.errors import GradingError
 from grading.kernels import sandbox
+from grading.settings import ClassGrading
+
+
+class GradingApp(NbGrader):
+    """nbgrader's kind of application, with the options of grading a class."""
+
+    name = "python -m grading"
+    description = "Grade the submissions of an assignment, by default the one with the course's name."
+    classes: ClassVar[list[type[Configurable]]] = [ClassGrading, CourseDirectory]
+    aliases: ClassVar[dict[str, str]] = {
+        **{name: nbgrader_aliases[name] for name in ("assignment", "course-dir", "db", "log-level")},
+        "student": "ClassGrading.students",
+        "workers": "ClassGrading.workers",
+        "scheduler": "ClassGrading.scheduler",
+        "notebook-seconds": "ClassGrading.notebook_seconds",
+    }
+    flags: ClassVar[dict[str, tuple]] = {
+        **nbgrader_flags,
+        "force": ({"ClassGrading": {"force": True}}, "also grade submissions that are graded already"),
+        "without-sandbox": ({"ClassGrading": {"sandboxed": False}}, "run students' code with your own permissions"),
+    }
+
+    def grade(self) -> int:
+        """Grade the class; return 0, or 1 if a submission could not be graded."""
+        if len(self.extra_args) > 1:
+            raise GradingError("Name one assignment.")
+        classroom = Classroom.of(self, next(iter(self.extra_args), None))
+        students = select_students(classroom.course.students(), classroom.settings.students)
+        if not students:
+            raise GradingError(f"There are no submissions in folders such as {classroom.course.submission('STUDENT')}.")
+        if classroom.settings.sandboxed:
+            require_sandbox()
+        failed = classroom.grade(students)
+        print(f"Points and remarks for the whole class: {classroom.course.state / 'report.csv'}")
+        if failed:
+            print(f"Not graded, try again: {', '.join(map(printable, failed))}", file=sys.stderr)
+        return 1 if failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Grade the class; return 0, or 1 if a submission could not be graded."""
-    options = parser().parse_args(arguments)
+    """Grade the class with these arguments; return the exit code."""
     # A warning about how nbgrader creates the entry of a submission; the entry is right.
     warnings.simplefilter("ignore", SAWarning)
+    app = GradingApp()
+    app.initialize(arguments)
     try:
-        course, settings = read_course(options.assignment, options.course_dir)
-        students = select_students(course.students(), options.student)
-        if not students:
-            raise GradingError(f"There are no submissions in folders such as {course.submission('STUDENT')}.")
-        if not options.without_sandbox:
-            require_sandbox()
-        failed = classroom.grade_class(
-            course,
-            settings,
-            students,
-            Options(
-                workers=options.workers,
-                scheduler=options.scheduler,
-                force=options.force,
-                sandboxed=not options.without_sandbox,
-                notebook_seconds=options.notebook_seconds,
-            ),
-        )
+        return app.grade()
     except GradingError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted; run the same command again to resume.", file=sys.stderr)
         return 130
-    print(f"Points and remarks for the whole class: {course.state / 'report.csv'}")
-    if failed:
-        print(f"Not graded, try again: {', '.join(map(printable, failed))}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 def require_sandbox() -> None:
@@ -59,40 +78,11 @@ def require_sandbox() -> None:
         )
 
 
-def select_students(submitted: list[str], requested: list[str] | None) -> list[str]:
+def select_students(submitted: list[str], requested: list[str]) -> list[str]:
     """Return the students to grade: those requested, or all."""
-    if unknown := sorted(set(requested or ()) - set(submitted)):
+    if unknown := sorted(set(requested) - set(submitted)):
         raise GradingError(f"There is no submission by {', '.join(unknown)}.")
     return requested or submitted
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m grading", description=__doc__)
-    parser.add_argument("assignment", nargs="?", help="by default the one with the course's name")
-    parser.add_argument("--course-dir", type=Path, help="by default the one in nbgrader_config.py")
-    parser.add_argument("--student", action="append", metavar="ID", help="only this student; can be repeated")
-    parser.add_argument("--force", action="store_true", help="also grade submissions that are graded already")
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=Options.workers,
-        help=f"number of processes; by default one per core that this process may use, here {Options.workers}",
-    )
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="address of a running dask scheduler, such as tcp://host:8786"
-    )
-    parser.add_argument("--without-sandbox", action="store_true", help="run students' code with your own permissions")
-    parser.add_argument(
-        "--notebook-seconds", type=positive, help="time limit of a notebook; by default five times that of a cell"
-    )
-    return parser
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """The process in which nbgrader grades one submission: its own converter, one notebook after another.
 
-A worker starts it, as `python -m grading.autograde FOLDER ASSIGNMENT NOTEBOOK...`, in the folder of the course's
-nbgrader_config.py. FOLDER is a course folder that holds only the submission and a gradebook; its file settings.json
-says how to run kernels. The outcome of each notebook is appended to FOLDER/outcomes at once, one line of JSON each: if
-this process dies, its worker knows at which notebook. A notebook that cannot be graded does not stop the next one.
-Remarks on the notebooks' cells go to FOLDER/remarks, one line each.
+A worker starts it, as `python -m grading.autograde ARGUMENTS`, in the folder of the course's nbgrader_config.py, with
+the arguments of `main` as JSON. Each notebook's result is printed at once, one line of JSON each: if this process dies,
+its worker knows at which notebook. A notebook that cannot be graded does not stop the next one.
 """
 
+import dataclasses
 import gc
 import json
+import os
 import resource
 import secrets
 import sys
@@ -16,24 +16,24 @@ from pathlib import Path
 
 import nbformat
 from nbformat.validator import NotebookValidationError
+from nbgrader.api import Gradebook
 from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde, NbGraderException
 from traitlets import List
 
 from grading.course import printable
 from grading.errors import GradingError
-from grading.kernels.kernel_launcher import KILLED, NAME
-from grading.kernels.process_control import die_with_parent
-from grading.kernels.warm_start import SOCKETS, KernelServer
-from grading.preprocessors import AUTOGRADE, SANITIZE
-from grading.private_gradebook import url
+from grading.gradebooks import url
+from grading.kernels import warm_kernels
+from grading.kernels.kernel_server import die_with_parent
+from grading.kernels.limits import Limits
+from grading.kernels.warm_kernels import KernelServer
+from grading.preprocessors import AUTOGRADE, SANITIZE, STOPPED
 from grading.restored_cells import REMARKS
-from grading.results import NOT_GRADED
-from grading.setup_cells import STOPPED
+from grading.results import NOT_GRADED, NotebookResult
 
 STUDENT = "submission"
 """The student's name in the private course, where no id can contain characters that nbgrader rejects."""
-OUTCOMES = "outcomes"
 SOURCE = "source"
 """The folder in FOLDER with the instructor's files beside the notebooks, which nbgrader copies over the student's."""
 NBGRADER_BYTES = 4 * 2**30
@@ -48,12 +48,16 @@ REASONS = STOPPED | {
 }
 
 
-class ErrorKeepingAutograde(Autograde):
-    """nbgrader's converter, which logs every error and raises a generic one, with the original in an attribute."""
+class ReportingAutograde(Autograde):
+    """nbgrader's converter, which logs every error and raises a generic one; attributes keep error and remarks."""
 
     error: Exception | None = None
     sanitize_preprocessors = List(SANITIZE).tag(config=True)
     autograde_preprocessors = List(AUTOGRADE).tag(config=True)
+
+    def start(self) -> None:
+        self.remarks: list[str] = []
+        super().start()
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:
@@ -64,15 +68,35 @@ class ErrorKeepingAutograde(Autograde):
 
     def write_single_notebook(self, output: str, resources: dict) -> None:
         super().write_single_notebook(output, resources)
-        with open(Path(self.coursedir.root) / REMARKS, "a", encoding="utf-8") as stream:
-            for remark in resources["nbgrader"].get(REMARKS, ()):
-                stream.write(f"{resources['nbgrader']['notebook']}: {remark}\n")
+        self.remarks += resources["nbgrader"].get(REMARKS, ())
 
 
-def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
-    """Grade these notebooks, and record the outcome of each."""
+def main(folder: str, assignment: str, notebooks: list[str], limits: dict, sandboxed: bool, preload: str) -> None:
+    """Grade notebooks of the submission in a course folder, and print the result of each.
+
+    `folder` holds only the submission and a gradebook; `limits` are those of a notebook, `preload` is the name of a
+    module to import before any.
+    """
     die_with_parent()
     resource.setrlimit(resource.RLIMIT_DATA, (NBGRADER_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    # What else is printed, here and in kernels, goes to the log.
+    reports = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    root = Path(folder)
+    app = make_app(root, assignment)
+    inside = root / "autograded" / STUDENT / assignment
+    kernels = KernelServer(root, inside, Limits(**limits), sandboxed, preload)
+    warm_kernels.provide(kernels)
+    for notebook in notebooks:
+        app.coursedir.notebook_id = notebook
+        gc.collect()  # the last notebook's output would count as this one's
+        result = grade_notebook(app, kernels, root / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
+        print(json.dumps([notebook, dataclasses.asdict(result)]), file=reports, flush=True)
+    kernels.stop()
+
+
+def make_app(folder: Path, assignment: str) -> AutogradeApp:
+    """Return nbgrader's application, with the course's settings and that course folder."""
     app = AutogradeApp()
     app.initialize(
         [
@@ -84,31 +108,33 @@ def main(folder: Path, assignment: str, notebooks: list[str]) -> None:
             "--CourseDirectory.submitted_directory=submitted",
             "--CourseDirectory.autograded_directory=autograded",
             "--CourseDirectory.directory_structure={nbgrader_step}/{student_id}/{assignment_id}",
-            f"--Execute.kernel_name={NAME}",
+            f"--Execute.kernel_name={warm_kernels.NAME}",
+            # All of a cell's output is there when it is done: a kernel need not be asked to exit.
+            "--Execute.shutdown_kernel=immediate",
             # A student could tag a check to be skipped and get its points: make the tag unguessable.
             f"--Execute.skip_cells_with_tag={secrets.token_hex()}",
             # Sockets in the file system work without a network; their names are this one and a number.
             "--KernelManager.transport=ipc",
-            f"--KernelManager.ip={folder / SOCKETS / 's'}",
+            f"--KernelManager.ip={folder / warm_kernels.SOCKETS / 's'}",
         ]
     )
     app.coursedir.assignment_id = assignment
-    kernels = KernelServer(folder, inside=folder / "autograded" / STUDENT / assignment)
-    for notebook in notebooks:
-        app.coursedir.notebook_id = notebook
-        gc.collect()  # the last notebook's output would count as this one's
-        outcome = grade_notebook(app, kernels, folder / "submitted" / STUDENT / assignment / f"{notebook}.ipynb")
-        if (folder / KILLED).exists():
-            outcome = f"killed: {(folder / KILLED).read_text(encoding='utf-8')}"
-            (folder / KILLED).unlink()
-        with open(folder / OUTCOMES, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps([notebook, outcome]) + "\n")
-    kernels.stop()
+    return app
 
 
-def grade_notebook(app: AutogradeApp, kernels: KernelServer, file: Path) -> str:
-    """Grade a notebook; return `graded` or why it could not be graded."""
-    converter = ErrorKeepingAutograde(coursedir=app.coursedir, parent=app)
+def grade_notebook(app: AutogradeApp, kernels: KernelServer, file: Path) -> NotebookResult:
+    """Grade a notebook; return its scores, or why it could not be graded."""
+    converter = ReportingAutograde(coursedir=app.coursedir, parent=app)
+    outcome = convert(converter, kernels, file)
+    if kernels.excess:
+        outcome = f"killed: {kernels.excess}"
+    result = read_scores(app, file.stem) if outcome == "graded" else NotebookResult(outcome)
+    result.remarks = converter.remarks
+    return result
+
+
+def convert(converter: ReportingAutograde, kernels: KernelServer, file: Path) -> str:
+    """Have nbgrader grade a notebook; return `graded` or why it could not be graded."""
     try:
         kernels.ensure_ready()
         converter.start()
@@ -121,6 +147,17 @@ def grade_notebook(app: AutogradeApp, kernels: KernelServer, file: Path) -> str:
             else NOT_A_NOTEBOOK
         )
     return "graded"
+
+
+def read_scores(app: AutogradeApp, notebook: str) -> NotebookResult:
+    """Read what nbgrader wrote about a graded notebook to the private gradebook."""
+    with Gradebook(app.coursedir.db_url, app.coursedir.course_id) as gradebook:
+        graded = gradebook.find_submission_notebook(notebook, app.coursedir.assignment_id, STUDENT)
+        return NotebookResult(
+            scores={grade.name: grade.auto_score for grade in graded.grades},
+            needs_manual_grade=[grade.name for grade in graded.grades if grade.needs_manual_grade],
+            comments={comment.name: comment.auto_comment for comment in graded.comments},
+        )
 
 
 def is_notebook(file: Path) -> bool:
@@ -145,4 +182,4 @@ def describe(error: Exception | None) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(**json.loads(sys.argv[1]))

@@ -20,7 +20,8 @@ from nbgrader.plugins import ExtractorPlugin, FileNameCollectorPlugin
 from nbgrader.utils import parse_utc
 from traitlets import Unicode
 
-from grading.course import looks_like_notebook, printable, renamed_copies
+from grading.course import printable
+from grading.submissions import looks_like_notebook, renamed_copies
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 MAX_DEPTH = 3

@@ -1,4 +1,4 @@
-"""Grade a right answer of the course's own before any student's, with the same sandbox, fork server and kernels.
+"""Grade a right answer of the course's own before any student's, with the same sandbox and kernels.
 
 What fails then is the machine or the course, and not a student.
 """
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
 from nbgrader.utils import is_grade, is_solution
 
 from grading import autograde, worker
@@ -15,9 +14,8 @@ from grading.class_report.messages import failures
 from grading.course import Course
 from grading.errors import GradingError
 from grading.kernels import sandbox
-from grading.private_gradebook import url
-from grading.results import NOT_GRADED
-from grading.setup_cells import setup_names
+from grading.preprocessors import setup_names
+from grading.results import NOT_GRADED, NotebookResult
 from grading.worker import Task
 
 
@@ -62,14 +60,16 @@ def run(task: Task, answer: dict[str, str]) -> None:
         place.mkdir(parents=True)
         for name, notebook in answer.items():
             (place / f"{name}.ipynb").write_text(notebook, encoding="utf-8")
-        environment = worker.make_course(task, folder, place)
-        outcomes = worker.run_nbgrader(task, folder, environment, list(answer))
+        worker.make_course(task, folder, place)
+        graded = worker.run_nbgrader(task, folder, list(answer))
         for name, text in answer.items():
-            notebook, why = nbformat.reads(text, as_version=4), outcomes[name].removeprefix(NOT_GRADED)
-            if why != "graded":
+            if (why := graded[name].outcome) != "graded":
+                why = why.removeprefix(NOT_GRADED)
                 raise GradingError(f"the instructor's own {name}.ipynb could not be graded: {why}")
+            notebook = nbformat.reads(text, as_version=4)
+            output = folder / "autograded" / autograde.STUDENT / task.course.assignment / f"{name}.ipynb"
             for check in checks_in(notebook):
-                require_points(task, folder, name, notebook.cells[check].metadata.nbgrader.grade_id)
+                require_points(graded[name], notebook.cells[check].metadata.nbgrader, output)
 
 
 def require_packages_of(folder: Path) -> None:
@@ -80,14 +80,10 @@ def require_packages_of(folder: Path) -> None:
         )
 
 
-def require_points(task: Task, folder: Path, notebook: str, check: str) -> None:
-    """Raise `GradingError` if the right answer did not get all points of a check."""
-    with Gradebook(url(folder / "gradebook.db"), task.course.course_id) as gradebook:
-        grade = gradebook.find_grade(check, notebook, task.course.assignment, autograde.STUDENT)
-        points, max_points = grade.auto_score or 0, grade.max_score
-        gradebook.engine.dispose()
-    if points < max_points:
-        graded = folder / "autograded" / autograde.STUDENT / task.course.assignment / f"{notebook}.ipynb"
-        why = failures(graded).get(check, "there is no error in that cell")
-        got = f"got {points:g} of {max_points:g} points in {check}"
-        raise GradingError(f"the instructor's own answer in {notebook}.ipynb {got}: {why}")
+def require_points(result: NotebookResult, check: NotebookNode, graded: Path) -> None:
+    """Raise `GradingError` if the right answer did not get all points of a check, given that cell's marks."""
+    points = result.scores[check.grade_id] or 0
+    if points < check.points:
+        why = failures(graded).get(check.grade_id, "there is no error in that cell")
+        got = f"got {points:g} of {check.points:g} points in {check.grade_id}"
+        raise GradingError(f"the instructor's own answer in {graded.name} {got}: {why}")

@@ -9,12 +9,13 @@ from pathlib import Path
 import nbformat
 from nbgrader.utils import compute_checksum, is_solution
 
-from grading.course import Course, inspect_submission, printable, read_course
+from grading.course import Course, course_of, printable, read_settings
+from grading.submissions import inspect_submission
 
 
 def main() -> int:
     """Print the files in the way of a release; return 1 if there are any, and otherwise 0."""
-    course, _ = read_course()
+    course = course_of(read_settings())
     in_the_way = {**foreign_files(course), **answered_notebooks(course)}
     for path, why in in_the_way.items():
         print(f"{printable(str(path))} {why}.", file=sys.stderr)

@@ -37,6 +37,8 @@ class NotebookResult:
     """The grade ids of cells to be graded manually."""
     comments: dict[str, str | None] = field(default_factory=dict)
     """nbgrader's own comments, such as "No response.", by the cell's grade id."""
+    remarks: list[str] = field(default_factory=list)
+    """What is unusual about its cells."""
 
     @property
     def grader_failed(self) -> bool:
@@ -54,7 +56,7 @@ class Result:
     """The time of submission, if timestamp.txt has one."""
     notebooks: dict[str, NotebookResult]
     notes: list[str]
-    """Further remarks for the instructor: ignored links, notebooks with unknown names."""
+    """Remarks on the files: ignored links, notebooks with unknown names."""
     seconds: float
 
     @property
@@ -64,7 +66,9 @@ class Result:
     def remarks(self) -> list[str]:
         """Return everything unusual, one sentence each."""
         unusual = [f"{name}: {each.outcome}" for name, each in self.notebooks.items() if each.outcome != "graded"]
-        return unusual + self.notes
+        return (
+            unusual + self.notes + [f"{name}: {note}" for name, each in self.notebooks.items() for note in each.remarks]
+        )
 
 
 def result_folder(course: Course, student: str, fingerprint: str) -> Path:
@@ -102,6 +106,22 @@ def load(course: Course, student: str, fingerprint: str) -> Result | None:
         return None
     notebooks = {name: NotebookResult(**graded) for name, graded in content.pop("notebooks").items()}
     return Result(notebooks=notebooks, **content)
+
+
+def latest(course: Course, student: str) -> Result | None:
+    """Load the result that was entered last; None if there is none."""
+    for entered in (course.state / "results" / student).glob(f"*/{ENTERED}"):
+        return load(course, student, entered.parent.name)
+    return None
+
+
+def is_unentered(course: Course, student: str, fingerprint: str) -> bool:
+    """Return whether there is a saved result to enter, with its notebooks beside it or in autograded/ already."""
+    folder = result_folder(course, student, fingerprint)
+    if not (folder / RESULT).exists():
+        return False
+    moved = course.autograded(student).exists() and not (folder / ENTERED).exists()
+    return (folder / NOTEBOOKS).exists() or moved
 
 
 def delete(course: Course, student: str, except_for: str | None = None) -> None:

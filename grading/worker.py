@@ -4,6 +4,7 @@ The worker survives whatever the submission does: nbgrader runs in a separate pr
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,27 +22,25 @@ from pathlib import Path
 from typing import IO
 
 from nbconvert.filters import strip_ansi
-from nbgrader.api import Gradebook
 
-from grading import autograde, folders, results, timestamps
-from grading.course import (
+from grading import autograde, folders, results
+from grading.course import Course, printable
+from grading.errors import GradingError
+from grading.kernels import sandbox
+from grading.kernels.limits import Limits
+from grading.kernels.warm_kernels import RUNTIME
+from grading.results import NotebookResult, Result
+from grading.submissions import (
+    TIMESTAMP,
     Contents,
-    Course,
     copy_source,
     copy_submission,
     inspect_submission,
     looks_like_notebook,
-    printable,
+    read_timestamp,
     remove_conflicts,
     renamed_copies,
 )
-from grading.errors import GradingError
-from grading.kernels import fork_server_client, kernel_launcher, sandbox
-from grading.kernels.limits import Limits
-from grading.kernels.warm_start import RUNTIME, Settings
-from grading.private_gradebook import url
-from grading.restored_cells import REMARKS
-from grading.results import NotebookResult, Result
 
 # Threads of several kernels on the same cores would wait for one another.
 NUMERICS = {"OMP_NUM_THREADS": "1"}
@@ -50,6 +49,7 @@ STARTUP_SECONDS = 60
 """Time for nbgrader and a kernel to start, in addition to a notebook's own time limit."""
 LOG_BYTES = 2**16
 """How much of what nbgrader and a student's kernels print is kept: the last part."""
+REPORT_BYTES = 2**24
 SECONDS_TO_CLOSE = 10
 """How long the log is awaited after nbgrader's process has exited."""
 MAX_TMPDIR_BYTES = 48
@@ -69,9 +69,7 @@ class Task:
     """What one notebook may use."""
     sandboxed: bool
     preload: str
-    """Python statements to be executed before any notebook."""
-    run: str
-    """An id of the run of `make grade`: each run has fork servers of its own."""
+    """The name of a module to be imported before any notebook."""
 
 
 def grade(task: Task) -> None:
@@ -87,43 +85,33 @@ def grade(task: Task) -> None:
         renamed = renamed_copies([path.name for path in place.iterdir()], task.notebooks)
         for copy, own in renamed.items():
             os.rename(place / copy, place / own)
-        environment = make_course(task, folder, place)
+        make_course(task, folder, place)
         submitted = {path.stem for path in place.glob("*.ipynb") if path.is_file()}
         notes = notes_on(contents, task.notebooks, renamed)
-        timestamp, remark = timestamps.read(submission)
+        timestamp, remark = read_timestamp(submission)
         if remark:
             notes.append(remark)
         if not timestamp:
-            folders.remove(place / timestamps.NAME)
-        outcomes = run_nbgrader(task, folder, environment, [name for name in task.notebooks if name in submitted])
+            folders.remove(place / TIMESTAMP)
+        graded = run_nbgrader(task, folder, [name for name in task.notebooks if name in submitted])
         result = Result(
             student=task.student,
             fingerprint=task.fingerprint,
             timestamp=timestamp,
-            notebooks=read_scores(task, folder, outcomes),
-            notes=notes + read_remarks(folder / REMARKS),
+            notebooks={name: graded.get(name, NotebookResult("missing")) for name in task.notebooks},
+            notes=notes,
             seconds=time.monotonic() - started,
         )
-        graded = folder / "autograded" / autograde.STUDENT / task.course.assignment
-        results.save(task.course, result, graded, folder / "log")
+        notebooks = folder / "autograded" / autograde.STUDENT / task.course.assignment
+        results.save(task.course, result, notebooks, folder / "log")
 
 
-def make_course(task: Task, folder: Path, place: Path) -> dict[str, str]:
-    """Make `folder`, with a submission in `place`, a course for nbgrader; return the environment that it needs."""
+def make_course(task: Task, folder: Path, place: Path) -> None:
+    """Make `folder`, with a submission in `place`, a course for nbgrader."""
     source = folder / autograde.SOURCE / task.course.assignment
     copy_source(task.course, source)
     remove_conflicts(source, place)
     shutil.copyfile(gradebook_template(task.course), folder / "gradebook.db")
-    Settings(task.limits, task.sandboxed, task.preload, fork_server_socket(task)).write(folder)
-    return kernel_launcher.install(folder)
-
-
-def fork_server_socket(task: Task) -> str:
-    """Return the socket of this worker's fork server; empty without a sandbox."""
-    if not task.sandboxed:
-        return ""
-    environment = os.environ | NUMERICS
-    return str(fork_server_client.get_fork_server(task.run, scratch(task.course), task.preload, environment).socket)
 
 
 def gradebook_template(course: Course) -> Path:
@@ -159,30 +147,34 @@ def scratch(course: Course) -> Path:
     return folder
 
 
-def run_nbgrader(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> dict[str, str]:
-    """Have nbgrader grade the notebooks in `folder`; return the outcome of each.
+def run_nbgrader(task: Task, folder: Path, notebooks: list[str]) -> dict[str, NotebookResult]:
+    """Have nbgrader grade the notebooks in `folder`; return the result of each.
 
     If nbgrader's process dies or times out, its current notebook is abandoned and it restarts with the next one.
     """
-    outcomes: dict[str, str] = {}
-    while remaining := [name for name in notebooks if name not in outcomes]:
-        failure = run_autograde(task, folder, environment, remaining)
-        outcomes |= read_outcomes(folder / autograde.OUTCOMES)
-        if remaining[0] not in outcomes:
-            outcomes[remaining[0]] = failure
-        elif unfinished := [name for name in remaining if name not in outcomes]:
-            outcomes[unfinished[0]] = failure
-    return outcomes
+    graded: dict[str, NotebookResult] = {}
+    while remaining := [name for name in notebooks if name not in graded]:
+        found, failure = run_autograde(task, folder, remaining)
+        graded |= found
+        if unfinished := [name for name in remaining if name not in graded]:
+            graded[unfinished[0]] = NotebookResult(failure)
+    return graded
 
 
-def run_autograde(task: Task, folder: Path, environment: dict[str, str], notebooks: list[str]) -> str:
-    """Run nbgrader's process until it exits; return how it exited, in case a notebook has no outcome."""
-    command = [sys.executable, "-m", "grading.autograde", str(folder), task.course.assignment, *notebooks]
+def run_autograde(task: Task, folder: Path, notebooks: list[str]) -> tuple[dict[str, NotebookResult], str]:
+    """Run nbgrader's process until it exits; return its results, and how it exited, in case there is one missing."""
+    arguments = {
+        "folder": str(folder),
+        "assignment": task.course.assignment,
+        "notebooks": notebooks,
+        "limits": dataclasses.asdict(task.limits),
+        "sandboxed": task.sandboxed,
+        "preload": task.preload,
+    }
     runtime = folder / RUNTIME
     runtime.mkdir(exist_ok=True)
     environment = (
         os.environ
-        | environment
         | NUMERICS
         | {
             # Import nothing from the current folder, and the workbook's packages from this one's.
@@ -194,81 +186,58 @@ def run_autograde(task: Task, folder: Path, environment: dict[str, str], noteboo
     )
     seconds = len(notebooks) * (task.limits.seconds + STARTUP_SECONDS)
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "grading.autograde", json.dumps(arguments)],
         cwd=task.course.settings_folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,  # a file would be the student's to fill, or to empty
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # a file would be the student's to fill, or to empty
         start_new_session=True,
     )
-    printed = LastPart(process.stdout)
+    reports, log = LastPart(process.stdout, REPORT_BYTES), LastPart(process.stderr, LOG_BYTES)
+    failure = f"{results.NOT_GRADED}nbgrader's process exited"
     try:
-        code = process.wait(seconds)
+        failure += f" with code {process.wait(seconds)}"
     except subprocess.TimeoutExpired:
-        return f"nbgrader timed out after {seconds:g} seconds"
+        failure = f"nbgrader timed out after {seconds:g} seconds"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        with open(folder / "log", "a", encoding="utf-8") as log:
-            log.write(printed.text())
-    return f"{results.NOT_GRADED}nbgrader's process exited with code {code}"
+        with open(folder / "log", "a", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in log.lines())
+    return read_reports(reports.lines()), failure
 
 
 class LastPart(threading.Thread):
-    """Reads a pipe to its end, and keeps the last `LOG_BYTES`."""
+    """Reads a pipe to its end, and keeps so many of the last bytes."""
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    def __init__(self, pipe: IO[bytes] | None, size: int) -> None:
         super().__init__(daemon=True)
         assert pipe
-        self.pipe, self.kept = pipe, bytearray()
+        self.pipe, self.size, self.kept = pipe, size, bytearray()
         self.start()
 
     def run(self) -> None:
         with self.pipe:
             while chunk := os.read(self.pipe.fileno(), LOG_BYTES):
                 self.kept += chunk
-                del self.kept[:-LOG_BYTES]
+                del self.kept[: -self.size]
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """Return what is kept, without a terminal's escape sequences; processes that still print are not awaited."""
         self.join(SECONDS_TO_CLOSE)
-        lines = strip_ansi(bytes(self.kept).decode(errors="replace")).splitlines()
-        return "".join(f"{printable(line)}\n" for line in lines)
+        return [printable(line) for line in strip_ansi(bytes(self.kept).decode(errors="replace")).splitlines()]
 
 
-def read_outcomes(file: Path) -> dict[str, str]:
-    """Read the outcomes that nbgrader's process has written; skip a line that it could not complete."""
-    outcomes = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+def read_reports(lines: list[str]) -> dict[str, NotebookResult]:
+    """Read what nbgrader's process has printed about notebooks; skip a line that it could not complete."""
+    found = {}
+    for line in lines:
         with contextlib.suppress(ValueError):
-            name, outcome = json.loads(line)
-            outcomes[name] = outcome
-    return outcomes
-
-
-def read_remarks(file: Path) -> list[str]:
-    """Read the remarks on the notebooks' cells."""
-    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-
-
-def read_scores(task: Task, folder: Path, outcomes: dict[str, str]) -> dict[str, NotebookResult]:
-    """Read what nbgrader wrote to the private gradebook, by notebook."""
-    graded = {name: NotebookResult(outcomes.get(name, "missing")) for name in task.notebooks}
-    with Gradebook(url(folder / "gradebook.db"), task.course.course_id) as gradebook:
-        for notebook in gradebook.student_submissions(autograde.STUDENT)[0].notebooks if has_scores(gradebook) else ():
-            entry = graded[notebook.name]
-            entry.scores = {grade.name: grade.auto_score for grade in notebook.grades}
-            entry.needs_manual_grade = [grade.name for grade in notebook.grades if grade.needs_manual_grade]
-            entry.comments = {comment.name: comment.auto_comment for comment in notebook.comments}
-        gradebook.engine.dispose()
-    return graded
-
-
-def has_scores(gradebook: Gradebook) -> bool:
-    """Return whether nbgrader got as far as creating an entry."""
-    return any(student.id == autograde.STUDENT for student in gradebook.students)
+            name, result = json.loads(line)
+            found[name] = NotebookResult(**result)
+    return found
 
 
 def notes_on(contents: Contents, notebooks: tuple[str, ...], renamed: dict[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tests
-from grading.course import read_course
+from grading.course import read_settings
 from selftests import REPOSITORY
 from tests import test_05_circuit
 from tests.checks.checking import CheckFailed, NotImplementedYet
@@ -182,7 +182,7 @@ def test_right_circuit_passes(circuit, measured_evidence, capsys, monkeypatch):
     assert len(written.out.splitlines()) == 1 + len(GRADED) + len(BONUS)
     # By what the setting names, grading tells a pass from points that no check gave.
     monkeypatch.chdir(REPOSITORY)
-    assert all(read_course()[1].ClassGrading.pass_prints in line for line in written.out.splitlines())
+    assert all(read_settings().config.ClassGrading.pass_prints in line for line in written.out.splitlines())
 
 
 @pytest.mark.parametrize(("circuit", "head_class", "words"), WRONG.values(), ids=WRONG)

@@ -8,21 +8,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from grading.class_report import page
 from grading.class_report.class_data import read_class
-from grading.course import read_course
+from grading.course import course_of, read_settings
 from grading.errors import GradingError
+from grading.gradebooks import CourseGradebook
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the page and the table, and print their paths; return 0, or 1 if there is nothing to report on."""
     options = parser().parse_args(arguments)
     try:
-        course, _ = read_course(options.assignment, options.course_dir)
-        report, table = page.write(course, read_class(course))
+        app = read_settings(options.course_dir)
+        course, gradebook = course_of(app, options.assignment), CourseGradebook.of(app)
+        report, table = page.write(course, gradebook, read_class(course, gradebook))
     except GradingError as error:
         print(error, file=sys.stderr)
         return 1
     except SQLAlchemyError as error:
-        print(f"The gradebook {course.gradebook_name} cannot be read: {first_line(error)}", file=sys.stderr)
+        print(f"The gradebook {gradebook.name} cannot be read: {first_line(error)}", file=sys.stderr)
         return 1
     print(f"The class on one page: {report}\nGrades as nbgrader exports them: {table}")
     return 0

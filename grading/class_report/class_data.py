@@ -8,14 +8,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nbgrader.api import Gradebook, SubmittedAssignment, SubmittedNotebook
-from sqlalchemy.engine import make_url
 
 from grading.bonus import exercise_name, points_of
 from grading.class_report.messages import Failure, GradedNotebook, read_graded
-from grading.classroom import latest_result
-from grading.course import Course, escape_undecodable, fingerprint, full_name, notebook_names, why_invalid_name
+from grading.course import Course, escape_undecodable, full_name, why_invalid_name
 from grading.errors import GradingError
-from grading.results import Result
+from grading.gradebooks import CourseGradebook
+from grading.results import Result, latest
+from grading.submissions import fingerprint
 
 GRADED, PENDING, ABSENT = "graded", "not graded yet", "no submission"
 NO_MESSAGE = Failure("no message: its cell was not reached, or printed nothing")
@@ -185,18 +185,18 @@ def causes_of(check: Check) -> Iterator[Cause]:
         yield Cause(check, text, line if line != text else "", [row for row, _ in group])
 
 
-def read_class(course: Course) -> ClassData:
+def read_class(course: Course, gradebook: CourseGradebook) -> ClassData:
     """Read everything that the page shows.
 
     Raises `GradingError` if there is no gradebook, it does not have the assignment, or there are no students.
     """
-    require_gradebook(course)
-    notebook_names(course)
-    with course.open_gradebook() as gradebook:
-        data = ClassData(course.course_id, course.assignment, [], read_checks(gradebook, course))
-        handed_out = read_handed_out(gradebook, course)
-        submissions = {each.student.id: each for each in gradebook.assignment_submissions(course.assignment)}
-        enrolled = {student.id: student for student in gradebook.students}
+    gradebook.require(course.assignment)
+    gradebook.notebooks(course.assignment)
+    with gradebook.open() as book:
+        data = ClassData(gradebook.course_id, course.assignment, [], read_checks(book, course))
+        handed_out = read_handed_out(book, course)
+        submissions = {each.student.id: each for each in book.assignment_submissions(course.assignment)}
+        enrolled = {student.id: student for student in book.students}
         submitted = set(course.students())
         for student in sorted(enrolled.keys() | submitted):
             row = Row(escape_undecodable(student), full_name(enrolled.get(student)))
@@ -230,16 +230,6 @@ def outliers(row: Row, rows: list[Row]) -> Iterator[str]:
         yield f"all answers are word for word those of {', '.join(same)}"
 
 
-def require_gradebook(course: Course) -> None:
-    """Raise `GradingError` if there is no gradebook: opening it would create one."""
-    url = make_url(course.db_url)
-    if url.get_backend_name() == "sqlite" and not os.path.isfile(url.database or ""):
-        raise GradingError(
-            f"There is no gradebook {url.database}: run `nbgrader generate_assignment {course.assignment} "
-            "--create --force`, and grade the class."
-        )
-
-
 def read_checks(gradebook: Gradebook, course: Course) -> list[Check]:
     """Read the assignment's graded cells, notebook by notebook."""
     notebooks = sorted(gradebook.find_assignment(course.assignment).notebooks, key=lambda notebook: notebook.name)
@@ -270,7 +260,7 @@ def changed_answers(
 
 def fill_row(row: Row, course: Course, submission: SubmittedAssignment, submitted: bool) -> None:
     """Fill in a graded submission's data."""
-    result = latest_result(course, row.student)
+    result = latest(course, row.student)
     row.state = GRADED
     row.penalty = submission.late_submission_penalty
     points = points_of(submission)

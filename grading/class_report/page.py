@@ -8,20 +8,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from grading.class_report.class_data import ABSENT, PENDING, ClassData, Mark
 from grading.course import Course
+from grading.gradebooks import CourseGradebook
 from grading.tables import GradesTable
 
 PAGE = "report.html"
 TABLE = "grades.csv"
 
 
-def write(course: Course, data: ClassData) -> tuple[Path, Path]:
+def write(course: Course, gradebook: CourseGradebook, data: ClassData) -> tuple[Path, Path]:
     """Write the page and the table of grades; return their paths."""
     course.state.mkdir(parents=True, exist_ok=True)
     page, table = course.state / PAGE, course.state / TABLE
     # A folder name that is not valid Unicode must not prevent the page.
     page.write_text(render(data), encoding="utf-8", errors="xmlcharrefreplace")
-    with course.open_gradebook() as gradebook:
-        GradesTable(to=str(table), assignment=[course.assignment]).export(gradebook)
+    with gradebook.open() as book:
+        GradesTable(to=str(table), assignment=[course.assignment]).export(book)
     return page, table
 
 

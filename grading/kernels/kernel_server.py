@@ -1,21 +1,24 @@
 """A process with preloaded imports that forks a kernel for each notebook of one submission.
 
-    python kernel_server.py FILE_DESCRIPTOR STATEMENTS [ORIGINAL WRITABLE FOLDER...]
+    python -P kernel_server.py FILE_DESCRIPTOR MODULE FILE FOLDER [ORIGINAL WRITABLE SOCKETS]
 
 It starts inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
-It executes the statements once; if they fail, it answers the first request with the error, and exits. Then it serves
-requests at the socket, each one line of JSON: `{}` asks it to reset the sandbox for the next notebook; the arguments,
-environment and folder of a kernel ask for a kernel to be forked, and are answered with its exit code.
+It imports the module in the file once, if there is one, and calls its function `warm_up`, if it has one; if that fails,
+it answers the first request with the error, and exits. Then it serves requests at the socket, each one line of JSON: an
+empty list asks it to reset the sandbox for the next notebook; the arguments of IPython's kernel ask for a kernel to be
+forked, in FOLDER, and are answered with its exit code.
 
 To reset the sandbox is to delete everything that the previous notebook has left in WRITABLE and the system's folders
-for temporary files, and to make each FOLDER in WRITABLE. ORIGINAL is nbgrader's folder for the submission, mounted
-read-only; every kernel gets a copy of its files in its current folder.
+for temporary files, and to make FOLDER and SOCKETS in WRITABLE. ORIGINAL is nbgrader's folder for the submission,
+mounted read-only; every kernel gets a copy of its files in FOLDER.
 
-Inside the sandbox it can import process_control.py beside it, and no other module of this package.
+Inside the sandbox there is no other module of this package. How processes end together is by prctl(2) of Linux.
 """
 
 import contextlib
+import ctypes
 import gc
+import importlib.util
 import json
 import os
 import random
@@ -28,96 +31,93 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-if __name__ == "__main__" and sys.flags.safe_path:
-    sys.path.insert(0, os.path.dirname(__file__))  # as Python does unless PYTHONSAFEPATH is set
-
-from process_control import become_subreaper, die_with_parent
-
-if __name__ == "__main__":
-    del sys.path[0]  # this file's folder is not for notebooks to import from
-    gc.disable()  # during the imports: a fifth of their time would go to collections that find nothing
-
-import ipykernel.debugger  # noqa: F401  which every kernel imports
-from ipykernel.kernelapp import IPKernelApp
-
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 POLL_SECONDS = 0.05
 IN_MEMORY = ("/tmp", "/dev/shm")
 """The sandbox's own folders that notebooks can write to."""
 
 
-def main(listening: socket.socket, statements: str, original: str = "", *writable: str) -> None:
+def main(listening: socket.socket, module: str, file: str, folder: str, original: str = "", *writable: str) -> None:
     """Serve until this process is killed or the sandbox cannot be reset."""
+    if not original:
+        die_with_parent()  # a sandbox does so by itself
+    become_subreaper()
     try:
-        preload(statements)
+        preload(module, file)
     except Exception as error:
         traceback.print_exc()
         connection, _ = listening.accept()
         connection.sendall(f"{type(error).__name__}: {error}\n".encode())
         sys.exit(1)
-    serve_submission(listening, original, *writable)
+    while True:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            arguments = json.loads(connection.makefile().readline() or "[]")
+            if not arguments and original and not reset_sandbox(folder, *writable):
+                sys.exit("files left by a notebook cannot be deleted")
+            reply = run_kernel(arguments, folder, original, connection, listening) if arguments else "ready"
+            connection.sendall(f"{reply}\n".encode())
 
 
-def preload(statements: str) -> None:
-    """Execute the statements that import what the notebooks import."""
-    exec(statements, {})
+def preload(module: str, file: str) -> None:
+    """Import what every kernel imports, and the module in the file."""
+    gc.disable()  # a fifth of the time would go to collections that find nothing
+    import ipykernel.debugger
+    import ipykernel.kernelapp  # noqa: F401
+
+    if file:
+        spec = importlib.util.spec_from_file_location(module, file)
+        assert spec and spec.loader
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+        getattr(sys.modules[module], "warm_up", lambda: None)()
     gc.freeze()  # a collection in a kernel would touch, and so copy, memory that all kernels share
     gc.enable()
 
 
-def serve_submission(listening: socket.socket, original: str = "", *writable: str) -> None:
-    """Fork the kernels of one submission."""
-    become_subreaper()
-    while True:
-        connection, _ = listening.accept()
-        with connection, contextlib.suppress(OSError):
-            request = json.loads(connection.makefile().readline() or "{}")
-            if not request and writable and not reset_sandbox(*writable):
-                sys.exit("files left by a notebook cannot be deleted")
-            reply = run_kernel(request, connection, listening, original) if request else "ready"
-            connection.sendall(f"{reply}\n".encode())
-
-
-def reset_sandbox(writable: str, *folders: str) -> bool:
+def reset_sandbox(folder: str, writable: str, sockets: str) -> bool:
     """Delete the files that a notebook has left, and make its empty folders; return whether that succeeded."""
     find = ["find", writable, *IN_MEMORY, "-xdev"]  # not the mounts in there
     restore_permissions = ["-type", "d", "!", "-perm", "-u=rwx", "-execdir", "chmod", "u+rwx", "{}", ";"]
     for action in (restore_permissions, ["-mindepth", "1", "-delete"]):
         subprocess.run([*find, *action], stderr=subprocess.DEVNULL)
     try:
-        for folder in (os.environ["HOME"], *folders):
-            os.makedirs(folder)
+        for path in (os.environ["HOME"], folder, sockets):
+            os.makedirs(path)
         return os.path.ismount(writable)  # unless a folder that it lies in was moved
     except OSError:
         return False
 
 
-def run_kernel(request: dict, connection: socket.socket, listening: socket.socket, original: str) -> int:
+def run_kernel(
+    arguments: list[str], folder: str, original: str, connection: socket.socket, listening: socket.socket
+) -> int:
     """Run a kernel until it exits or the client disconnects; return its exit code."""
     kernel = os.fork()
     if kernel == 0:
         connection.close()
         listening.close()
-        become_kernel(request, original)
+        become_kernel(arguments, folder, original)
     code = wait_for_exit(kernel, connection)
     kill_descendants(kernel)
     return code
 
 
-def become_kernel(request: dict, original: str) -> None:
+def become_kernel(arguments: list[str], folder: str, original: str) -> None:
     """Become a kernel, in its folder with a copy of the files in `original`, if any. Does not return."""
+    from ipykernel.kernelapp import IPKernelApp
+
     code = 1
     try:
         die_with_parent()
         os.setsid()  # an interrupt is for this process and its children
-        os.environ.clear()
-        os.environ.update(request["environment"])
         if original:
-            shutil.copytree(original, request["folder"], copy_function=shutil.copyfile, dirs_exist_ok=True)
-        os.chdir(request["folder"])
+            shutil.copytree(original, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        os.chdir(folder)
         random.seed()
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed()
-        IPKernelApp.launch_instance(argv=request["arguments"])
+        IPKernelApp.launch_instance(argv=arguments)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -158,6 +158,21 @@ def children() -> Iterator[int]:
         for thread in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{thread}/children") as listed:
                 yield from map(int, listed.read().split())
+
+
+def die_with_parent() -> None:
+    """Have the system kill this process when its parent exits, so that a killed worker leaves no process behind."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent or parent == 1:
+            sys.exit("the parent process has exited")
+
+
+def become_subreaper() -> None:
+    """Become the parent of descendants whose parent exits, so that none outlives its notebook."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 if __name__ == "__main__":

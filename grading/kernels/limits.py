@@ -1,4 +1,4 @@
-"""Resource limits of a kernel, and the loop that enforces them.
+"""Resource limits of a kernel, and whether its processes exceed them.
 
 The operating system enforces the limits on a single process. Limits on all processes of a kernel together would need
 root's help; they are polled several times a second instead, and a kernel that exceeds one is killed. Memory that
@@ -10,11 +10,12 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-POLLS_PER_SECOND = 5
+import psutil
+
 BUFFER_BYTES = 2**19
 """What an open socket or pipe may hold unread, by Linux's defaults."""
 
@@ -53,33 +54,41 @@ class Limits:
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def monitor(process: int, nbgrader: int, limits: Limits, has_exited: Callable[[], bool]) -> str:
-    """Monitor a kernel until `has_exited()`; return which limit it exceeded, or an empty string.
+class Usage:
+    """What a kernel uses, from the creation of this object on."""
 
-    `process` is the root of the kernel's process tree, and `nbgrader` is nbgrader's process.
-    """
-    deadline = time.monotonic() + limits.seconds
-    nbgrader_before = memory_of(nbgrader)  # with what it has not returned of the output of earlier notebooks
-    while not has_exited():
-        if time.monotonic() > deadline:
+    def __init__(self, root: int, limits: Limits) -> None:
+        """`root` is the process whose descendants are the kernel's; the caller's process is nbgrader's."""
+        self.root, self.limits = root, limits
+        self.deadline = time.monotonic() + limits.seconds
+        # With what it has not returned of the output of earlier notebooks.
+        self.nbgrader_before = total([os.getpid()], resident)
+
+    def excess(self) -> str:
+        """Return which limit is exceeded now, or an empty string."""
+        limits = self.limits
+        if time.monotonic() > self.deadline:
             return f"it ran longer than {limits.seconds:g} seconds"
-        processes = list(process_tree(process, limits.processes + 2))
+        processes = list(process_tree(self.root, limits.processes + 2))
         if len(processes) > limits.processes:
             return f"it had more than {limits.processes} processes"
-        if sum(count(each, "task") for each in processes) > limits.threads:
+        if total(processes, psutil.Process.num_threads) > limits.threads:
             return f"it had more than {limits.threads} threads"
-        unread = BUFFER_BYTES * sum(count(each, "fd") for each in processes)
-        if total_memory(processes, limits.memory - unread) > limits.memory - unread:
+        allowed = limits.memory - BUFFER_BYTES * total(processes, psutil.Process.num_fds)
+        # The resident pages, of which each process counts the shared ones, are the fast measure, and never too small.
+        if total(processes, resident) > allowed and total(processes, proportional) > allowed:
             return f"it used more than {limits.memory / 2**30:g} GB of memory"
-        if memory_of(nbgrader) - nbgrader_before > limits.nbgrader_memory:
+        if total([os.getpid()], resident) - self.nbgrader_before > limits.nbgrader_memory:
             return "it printed too much"
-        time.sleep(1 / POLLS_PER_SECOND)
-    return ""
+        return ""
 
 
-def process_tree(process: int, limit: int) -> Iterator[int]:
-    """Yield a process and its descendants, at most `limit`: a fork bomb may grow faster than it can be counted."""
-    waiting = [process]
+def process_tree(root: int, limit: int) -> Iterator[int]:
+    """Yield a process and its descendants, at most `limit`: a fork bomb may grow faster than it can be counted.
+
+    psutil's own walk has no such limit, and reads the parents of all processes of the machine.
+    """
+    waiting = [root]
     while waiting and limit:
         limit -= 1
         current = waiting.pop()
@@ -89,36 +98,23 @@ def process_tree(process: int, limit: int) -> Iterator[int]:
                 waiting += map(int, Path(f"/proc/{current}/task/{thread}/children").read_text().split())
 
 
-def total_memory(processes: Sequence[int], limit: int) -> int:
-    """Return the memory that processes use together, in bytes.
-
-    The fast measure, RSS, counts a shared page once for each process. Above `limit`, PSS counts it once in all.
-    """
-    total = sum(map(memory_of, processes))
-    return total if total <= limit else sum(map(proportional_memory_of, processes))
-
-
-def memory_of(process: int) -> int:
-    """Return a process's resident memory (RSS) without pages backed by files, in bytes; 0 if it has exited."""
-    return read_kilobytes(f"/proc/{process}/status", ("RssAnon:", "RssShmem:")) * 1024
+def total(processes: Iterable[int], measure: Callable[[psutil.Process], int]) -> int:
+    """Return the sum of a measure over processes; one that has exited counts as 0."""
+    amount = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            amount += measure(psutil.Process(process))
+    return amount
 
 
-def proportional_memory_of(process: int) -> int:
-    """Return the same with each page divided by the processes that share it (PSS), where the system reports that."""
-    kilobytes = read_kilobytes(f"/proc/{process}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
-    return kilobytes * 1024 or memory_of(process)
+def resident(process: psutil.Process) -> int:
+    """Return a process's resident memory in bytes."""
+    return process.memory_info().rss
 
 
-def read_kilobytes(file: str, names: tuple[str, ...]) -> int:
-    """Return the sum of some values in a file of /proc about a process."""
-    with contextlib.suppress(OSError):
-        lines = Path(file).read_text(errors="replace").splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.startswith(names))
-    return 0
-
-
-def count(process: int, what: str) -> int:
-    """Return how many threads (`task`) or open files (`fd`) a process has; 0 if it has exited."""
-    with contextlib.suppress(OSError):
-        return len(os.listdir(f"/proc/{process}/{what}"))
-    return 0
+def proportional(process: psutil.Process) -> int:
+    """Return the same with each page divided by the processes that share it, where the system reports that."""
+    try:
+        return process.memory_full_info().pss
+    except psutil.AccessDenied:
+        return resident(process)

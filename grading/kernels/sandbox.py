@@ -14,7 +14,6 @@ import shutil
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -86,28 +85,20 @@ def command(writable: list[Path], environment: dict[str, str], extra_readable: d
 
 
 def as_other_user(environment: dict[str, str], extra_readable: dict[Path, Path]) -> list[str]:
-    """Return what precedes the command line of a sandbox that is not nested: nothing, unless root grades."""
-    # Root without capabilities may not kill another user's process, but it ends with its namespace.
-    isolation = ["--unshare-pid", "--die-with-parent"]
-    return [] if os.getuid() else command_for_nested_sandboxes(environment, extra_readable, isolation)
+    """Return what precedes the command line of a sandbox, which then runs as another user: nothing, unless root grades.
 
-
-def command_for_nested_sandboxes(
-    environment: dict[str, str], extra_readable: dict[Path, Path], isolation: Sequence[str] = ()
-) -> list[str]:
-    """Do the same for a program of ours that creates nested sandboxes, and therefore sees processes outside.
-
-    It runs as another user where root grades. Without more options for its isolation, it does not die with the thread
-    that starts it, which may be any of a worker's.
+    It is a sandbox too, in which a nested one can be created.
     """
-    command = ["bwrap", "--unshare-ipc", "--unshare-net", "--unshare-uts", *isolation, "--bind", "/proc", "/proc"]
-    options = contents([], environment, extra_readable)
     if os.getuid():
-        return [*command, "--unshare-user", "--uid", UNPRIVILEGED_ID, "--gid", UNPRIVILEGED_ID, *options]
+        return []
+    # Root without capabilities may not kill another user's process, but it ends with its namespace.
+    isolation = ["--unshare-ipc", "--unshare-net", "--unshare-uts", "--unshare-pid", "--die-with-parent"]
     # One for each process that grades: users have limits of their own, and may touch their other processes.
     other = str(FIRST_ID + os.getpid())
     become = ["setpriv", "--reuid", other, "--regid", other, "--clear-groups", "--inh-caps=-all"]
-    return [*command, *options, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", *become]
+    options = contents([], environment, extra_readable)
+    capabilities = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return ["bwrap", *isolation, "--bind", "/proc", "/proc", *options, *capabilities, *become]
 
 
 def show(folder: Path) -> None:

@@ -44,11 +44,6 @@ class Filter:
         shared = ArgumentComparison(3, SCMP_CMP_MASKED_EQ, SHARED_ANONYMOUS, SHARED_ANONYMOUS)
         self._refuse("mmap", 1, ctypes.byref(shared))
 
-    def load(self) -> None:
-        """Refuse these calls to all threads of this process, and to its children, for good."""
-        self._call("seccomp_attr_set", self.context, SCMP_FLTATR_CTL_TSYNC, 1)
-        self._call("seccomp_load", self.context)
-
     def export(self) -> int:
         """Return a descriptor from which bubblewrap reads the filter."""
         file = os.memfd_create("filter")

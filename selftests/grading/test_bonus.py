@@ -7,7 +7,7 @@ import pytest
 from traitlets.config import Config
 
 from grading.bonus import AwardBonus, OmitBonus, Points, bonus_points
-from grading.course import read_course
+from grading.course import course_of, read_settings
 from grading.preprocessors import AUTOGRADE
 from selftests import REPOSITORY
 from selftests.grading.tiny_class import make_cell
@@ -36,9 +36,9 @@ def test_grading_awards_what_a_bonus_check_is_worth():
 def test_the_courses_bonus_checks_are_those_of_the_table_of_exercises(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(REPOSITORY)
     bonus = {exercise.check_cell: exercise.points for exercise in EXERCISES if exercise.bonus}
-    course, settings = read_course()
-    assert course.bonus == bonus and len(bonus) >= 3
-    assert OmitBonus in settings.GenerateAssignment.preprocessors
+    app = read_settings()
+    assert course_of(app).bonus == bonus and len(bonus) >= 3
+    assert OmitBonus in app.config.GenerateAssignment.preprocessors
 
 
 def test_the_exercises_leave_the_bonus_out_of_the_maximum():

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,10 +16,13 @@ import nbformat
 import psutil
 import pytest
 
-from grading.classroom import Options, enter_result, make_plan
-from grading.course import inspect_submission, read_course
+from grading import __main__ as command
+from grading.classroom import Classroom, Plan
+from grading.course import read_settings
 from grading.folders import remove
-from grading.kernels.limits import Limits, monitor
+from grading.kernels.limits import Limits, Usage
+from grading.settings import ClassGrading
+from grading.submissions import inspect_submission
 from grading.worker import notes_on
 from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
@@ -135,27 +139,29 @@ def test_a_concurrent_second_run_is_refused(course: Path):
     assert points(course) == POINTS
 
 
+def plan_of(course: Path, students: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Classroom, Plan]:
+    """Plan to grade these students as `python -m grading` does in a course's folder."""
+    monkeypatch.chdir(course)
+    classroom = Classroom.of(read_settings())
+    classroom.course.state.mkdir(parents=True)
+    return classroom, classroom.plan(students)
+
+
 def test_workers_do_not_receive_the_gradebooks_url(course: Path, monkeypatch: pytest.MonkeyPatch):
     hand_in(course, "ann", CLASS["ann"])
-    monkeypatch.chdir(course)
-    the_course, settings = read_course()
-    the_course.state.mkdir(parents=True)
-    tasks = make_plan(the_course, settings, ["ann"], Options()).to_grade
-    assert b"ann" in pickle.dumps(tasks)
-    assert the_course.db_url.encode() not in pickle.dumps(tasks)
+    classroom, plan = plan_of(course, ["ann"], monkeypatch)
+    assert b"ann" in pickle.dumps(plan.to_grade)
+    assert classroom.gradebook.url.encode() not in pickle.dumps(plan.to_grade)
 
 
 def test_a_result_that_a_worker_did_not_save_is_reported(course: Path, monkeypatch: pytest.MonkeyPatch):
     hand_in(course, "ann", CLASS["ann"])
-    monkeypatch.chdir(course)
-    the_course, settings = read_course()
-    the_course.state.mkdir(parents=True)
-    (task,) = make_plan(the_course, settings, ["ann"], Options()).to_grade
+    classroom, plan = plan_of(course, ["ann"], monkeypatch)
+    (task,) = plan.to_grade
     progress = Mock()
-    assert not enter_result(the_course, settings, task, progress)
-    progress.write.assert_called_once_with(
-        f"ann: NOT GRADED (its worker saved no result in {the_course.state}, a folder that all workers must share)"
-    )
+    assert not classroom.enter(task, progress)
+    saved = f"its worker saved no result in {classroom.course.state}, a folder that all workers must share"
+    progress.write.assert_called_once_with(f"ann: NOT GRADED ({saved})")
 
 
 # Hostile and invalid submissions lose their own points only; test_hostile_grading.py has many more.
@@ -242,20 +248,23 @@ def test_a_submission_has_access_to_itself_only(course: Path, monkeypatch: pytes
 def test_exceeded_limits_are_detected(tmp_path: Path, code: str, limits: dict, reason: str):
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE) as process:
         # This process, which may be large after many tests, takes the place of nbgrader's.
-        all_limits = Limits(**{"seconds": 600, "nbgrader_memory": 2**40} | limits)
-        found = monitor(process.pid, os.getpid(), all_limits, lambda: process.poll() is not None)
+        usage = Usage(process.pid, Limits(**{"seconds": 600, "nbgrader_memory": 2**40} | limits))
+        found = ""
+        while not found and process.poll() is None:
+            found = usage.excess()
+            time.sleep(0.1)
         process.kill()
     assert found.startswith(reason) and bool(found) == bool(reason)
 
 
-def test_what_nbgrader_has_used_before_a_notebook_does_not_count(tmp_path: Path):
+def test_what_nbgrader_has_used_before_a_notebook_does_not_count():
     """It may not have returned the memory in which it held the output of the notebook before."""
-    limits, kept = Limits(seconds=600, nbgrader_memory=100 * 2**20), [b"x" * 300 * 2**20]
+    kept = [b"x" * 300 * 2**20]
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        polls = iter([False, False, True])
-        assert monitor(process.pid, os.getpid(), limits, lambda: next(polls)) == ""
-        grows = monitor(process.pid, os.getpid(), limits, lambda: bool(kept.append(b"x" * 50 * 2**20)))
-        assert grows == "it printed too much"
+        usage = Usage(process.pid, Limits(seconds=600, nbgrader_memory=100 * 2**20))
+        assert usage.excess() == ""
+        kept.append(b"x" * 150 * 2**20)
+        assert usage.excess() == "it printed too much"
         process.kill()
 
 
@@ -302,7 +311,7 @@ def test_notebooks_with_a_byte_order_mark_are_graded(course: Path):
 
 
 def test_one_worker_per_core_that_may_be_used():
-    program = "from grading.__main__ import parser; print(parser().parse_args([]).workers)"
+    program = "from grading.settings import ClassGrading; print(ClassGrading().workers)"
     one_core = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))]
     found = subprocess.run([*one_core, sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "1\n"
@@ -390,10 +399,18 @@ def test_limits_on_the_size_of_submissions_are_settings(course: Path, monkeypatc
             (hand_in(course, student, {}) / name).write_bytes(b"x" * size * 10**6)
     with open(course / "nbgrader_config.py", "a", encoding="utf-8") as settings:
         settings.write("c.ClassGrading.file_megabytes = 2.5\nc.ClassGrading.submission_megabytes = 3\n")
-    monkeypatch.chdir(course)
-    plan = make_plan(*read_course(), ["ann", "bob", "cem"], Options())
+    _, plan = plan_of(course, ["ann", "bob", "cem"], monkeypatch)
     assert [task.student for task in plan.to_grade] == ["ann"]
     assert plan.not_graded == {
         "bob": "data has 3 MB, and 2.5 are the limit of a file",
         "cem": "its files have 4 MB, and 3 are the limit",
     }
+
+
+def test_the_command_lists_its_settings(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        command.main(["--help-all"])
+    printed = capsys.readouterr().out
+    missing = [name for name in ClassGrading.class_own_traits(config=True) if f"--ClassGrading.{name}=" not in printed]
+    assert missing == []
+    assert all(trait.help for trait in ClassGrading.class_own_traits(config=True).values())

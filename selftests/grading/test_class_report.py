@@ -15,16 +15,17 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from nbclient import NotebookClient
 from nbgrader.api import Gradebook
-from traitlets.config import Config
 
-from grading import folders, merge, results
+from grading import folders, gradebooks, results
 from grading.class_report import __main__ as command
 from grading.class_report import class_data
 from grading.class_report.class_data import NO_MESSAGE
 from grading.class_report.messages import NOT_ATTEMPTED, describe, failures, first_line
 from grading.class_report.page import duration, number, render
-from grading.course import Course, fingerprint, read_course
+from grading.classroom import Classroom
+from grading.course import read_settings
 from grading.results import NotebookResult, Result
+from grading.submissions import fingerprint
 from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
 
 # Maximum points, by notebook and cell. The essay is graded manually; a bonus point counts beyond the maximum.
@@ -72,17 +73,17 @@ def gradebook_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def course(folder: Path, gradebook_file: Path) -> tuple[Course, Config]:
-    """A course without students, and its settings."""
+def classroom(folder: Path, gradebook_file: Path) -> Classroom:
+    """A class without students."""
     shutil.copy(gradebook_file, folder)
-    return read_course()
+    return Classroom.of(read_settings())
 
 
 Errors = dict[tuple[str, str], str]
 
 
 def enter(
-    course: tuple[Course, Config],
+    classroom: Classroom,
     student: str,
     one: tuple[float, float] | None,
     two: float | None,
@@ -97,13 +98,13 @@ def enter(
         notebooks["one"] = NotebookResult(scores={"check": one[0], "more_bonus": one[1]})
     if two is not None:
         notebooks["two"] = NotebookResult(scores={"check": two, "essay": None}, needs_manual_grade=["essay"])
-    place = hand_in(course[0].root, student, {name: "" for name in notebooks if notebooks[name].scores})
-    content = fingerprint(place, course[0].ignore)
+    place = hand_in(classroom.course.root, student, {name: "" for name in notebooks if notebooks[name].scores})
+    content = fingerprint(place, classroom.course.ignore)
     result = Result(student, content, timestamp, notebooks, [], seconds)
-    graded = write_graded(course[0].root / "just graded", notebooks, errors or {}, answers)
-    results.save(course[0], result, graded, course[0].root / "no log")
+    graded = write_graded(classroom.course.root / "just graded", notebooks, errors or {}, answers)
+    results.save(classroom.course, result, graded, classroom.course.root / "no log")
     folders.remove(graded)
-    merge.enter(*course, result)
+    gradebooks.enter(classroom.gradebook, classroom.course, classroom.settings.config, result)
 
 
 def write_graded(
@@ -164,9 +165,9 @@ def left(page: BeautifulSoup) -> list[list[str]]:
 # The contents of the page.
 
 
-def test_points_are_those_of_nbgrader(course):
-    enter(course, "ann", (2, 1), 2, seconds=65)
-    enter(course, "bob", (2, 0), 0.5, timestamp="2026-01-02 13:00:00 UTC")
+def test_points_are_those_of_nbgrader(classroom):
+    enter(classroom, "ann", (2, 1), 2, seconds=65)
+    enter(classroom, "bob", (2, 0), 0.5, timestamp="2026-01-02 13:00:00 UTC")
     with gradebook(Path.cwd()) as book:
         essay = book.find_grade("essay", "two", COURSE, "ann")
         essay.manual_score, essay.extra_credit, essay.needs_manual_grade = 2.5, 0.25, False
@@ -190,13 +191,15 @@ def test_points_are_those_of_nbgrader(course):
     assert "Grading took 1 min 12 s in total" in " ".join(page.text.split())
 
 
-def test_checks_are_counted_and_sorted(course):
+def test_checks_are_counted_and_sorted(classroom):
     wrong, unbegun = "ioi_metric returns a scalar\n  expected: a tensor", UNBEGUN
-    enter(course, "ann", (2, 1), 2)
-    enter(course, "bob", (0, 0), 1, {("one", "check"): wrong, ("two", "check"): "half"})
-    enter(course, "cem", (0, 0), 0, {("one", "check"): wrong, ("one", "more_bonus"): wrong, ("two", "check"): "half"})
-    enter(course, "dee", (2, 0), 0, {("two", "check"): "\x1b[31m nothing\x1b[0m "})
-    enter(course, "eve", (0, 0), None, {("one", "check"): unbegun})
+    enter(classroom, "ann", (2, 1), 2)
+    enter(classroom, "bob", (0, 0), 1, {("one", "check"): wrong, ("two", "check"): "half"})
+    enter(
+        classroom, "cem", (0, 0), 0, {("one", "check"): wrong, ("one", "more_bonus"): wrong, ("two", "check"): "half"}
+    )
+    enter(classroom, "dee", (2, 0), 0, {("two", "check"): "\x1b[31m nothing\x1b[0m "})
+    enter(classroom, "eve", (0, 0), None, {("one", "check"): unbegun})
     normal, bonus = checks(report())
     # check, notebook, points, failed, passed, pass rate, not run
     assert normal == [
@@ -207,13 +210,13 @@ def test_checks_are_counted_and_sorted(course):
     assert bonus == [["more", "one", "1", "4", "1", "20 %", "0"]]
 
 
-def test_failures_are_grouped_by_cause_with_who(course):
+def test_failures_are_grouped_by_cause_with_who(classroom):
     scalar = "ioi_metric returns a {}\n  expected: a tensor\n  hint:     remove .item()"
     wrong = {"ann": scalar.format("float"), "bob": scalar.format("float"), "cem": scalar.format("number")}
     for student, message in wrong.items():
-        enter(course, student, (0, 1), 2, {("one", "check"): message})
-    enter(course, "dee", (0, 0), 1, {("two", "check"): "NameError", ("one", "more_bonus"): "\x1b[31m half\x1b[0m "})
-    enter(course, "eve", (0, 0), 0, dict.fromkeys([("one", "check"), ("two", "check")], UNBEGUN))
+        enter(classroom, student, (0, 1), 2, {("one", "check"): message})
+    enter(classroom, "dee", (0, 0), 1, {("two", "check"): "NameError", ("one", "more_bonus"): "\x1b[31m half\x1b[0m "})
+    enter(classroom, "eve", (0, 0), 0, dict.fromkeys([("one", "check"), ("two", "check")], UNBEGUN))
     with gradebook(Path.cwd()) as book:
         book.update_or_create_student("ann", first_name="Ann", last_name="Okonkwo")
     page = report()
@@ -227,11 +230,11 @@ def test_failures_are_grouped_by_cause_with_who(course):
     assert left(page) == [["1", "check , check", "eve"]]
 
 
-def test_what_was_left_as_handed_out_is_named_apart_once_for_the_same_students(course):
+def test_what_was_left_as_handed_out_is_named_apart_once_for_the_same_students(classroom):
     all_three = dict.fromkeys([("one", "check"), ("two", "check"), ("one", "more_bonus")], UNBEGUN)
     for student in ("ann", "bob"):
-        enter(course, student, (0, 0), 0, all_three)
-    enter(course, "cem", (0, 1), 2, {("one", "check"): UNBEGUN})
+        enter(classroom, student, (0, 0), 0, all_three)
+    enter(classroom, "cem", (0, 1), 2, {("one", "check"): UNBEGUN})
     page = report()
     assert causes(page) == []
     assert left(page) == [["3", "check", "ann, bob, cem"], ["2", "check", "ann, bob"], ["2", "more", "ann, bob"]]
@@ -256,27 +259,27 @@ def test_a_name_is_short_and_breaks_behind_underscores(name: str, short: str):
 # Outliers.
 
 
-def test_a_check_that_everybody_failed_is_flagged(course):
+def test_a_check_that_everybody_failed_is_flagged(classroom):
     for student in ("ann", "bob", "cem"):
-        enter(course, student, (0, 0), 2 * (student != "ann"), {("one", "check"): "wrong"})
+        enter(classroom, student, (0, 0), 2 * (student != "ann"), {("one", "check"): "wrong"})
     text = " ".join(report().text.split())
     assert "Nobody passed check (one): 3 failed it. Is it the class, or the check?" in text
     assert "Nobody passed more (one): 3 failed it." in text and "Nobody passed check (two)" not in text
-    enter(course, "dee", (2, 0), 2)
+    enter(classroom, "dee", (2, 0), 2)
     assert "Nobody passed check" not in report().text
 
 
-def test_a_bonus_that_all_left_is_not_flagged(course):
+def test_a_bonus_that_all_left_is_not_flagged(classroom):
     for student in ("ann", "bob", "cem"):
-        enter(course, student, (2, 0), 2, {("one", "more_bonus"): UNBEGUN})
+        enter(classroom, student, (2, 0), 2, {("one", "more_bonus"): UNBEGUN})
     assert "Nobody passed" not in report().text
 
 
-def test_students_with_no_points_at_all_are_flagged(course):
-    enter(course, "ann", (0, 0), 0, answers={"one": "x = 1"})
-    enter(course, "bob", (0, 0), 0)
-    enter(course, "cem", (0, 1), 0)
-    enter(course, "dee", None, None)
+def test_students_with_no_points_at_all_are_flagged(classroom):
+    enter(classroom, "ann", (0, 0), 0, answers={"one": "x = 1"})
+    enter(classroom, "bob", (0, 0), 0)
+    enter(classroom, "cem", (0, 1), 0)
+    enter(classroom, "dee", None, None)
     found = {name: why.split("; ")[-1] for name, why in needs_attention(report()).items()}
     assert found == {
         "ann": "no points at all",
@@ -286,10 +289,10 @@ def test_students_with_no_points_at_all_are_flagged(course):
     }
 
 
-def test_identical_answers_are_flagged(course):
+def test_identical_answers_are_flagged(classroom):
     for student, answer in {"ann": "x = 1", "bob": "x  =  1\n", "cem": "x = 2", "dee": HANDED_OUT, "eve": ""}.items():
-        enter(course, student, (2, 1), 2, answers={"one": answer, "two": "y"} if answer != HANDED_OUT else {})
-    enter(course, "fay", (2, 1), 2)
+        enter(classroom, student, (2, 1), 2, answers={"one": answer, "two": "y"} if answer != HANDED_OUT else {})
+    enter(classroom, "fay", (2, 1), 2)
     found = {name: why.split("; ")[-1] for name, why in needs_attention(report()).items() if "word" in why}
     assert found == {
         "ann": "all answers are word for word those of bob",
@@ -297,24 +300,26 @@ def test_identical_answers_are_flagged(course):
     }
 
 
-def test_a_failed_setup_cell_is_flagged(course):
-    enter(course, "ann", (2, 1), 2)
-    result = results.load(course[0], "ann", fingerprint(course[0].submission("ann"), course[0].ignore))
+def test_a_failed_setup_cell_is_flagged(classroom):
+    enter(classroom, "ann", (2, 1), 2)
+    result = results.load(
+        classroom.course, "ann", fingerprint(classroom.course.submission("ann"), classroom.course.ignore)
+    )
     result.notebooks["two"] = NotebookResult(f"{results.NOT_GRADED}its setup cell failed: NameError: x")
-    results.delete(course[0], "ann")
-    results.save(course[0], result, course[0].root / "nothing", course[0].root / "no log")
-    merge.enter(*course, result)
+    results.delete(classroom.course, "ann")
+    results.save(classroom.course, result, classroom.course.root / "nothing", classroom.course.root / "no log")
+    gradebooks.enter(classroom.gradebook, classroom.course, classroom.settings.config, result)
     assert "two: could not be graded: its setup cell failed: NameError: x" in needs_attention(report())["ann"]
 
 
-def test_the_hardest_check_comes_first(course):
-    enter(course, "ann", (2, 1), 0)
+def test_the_hardest_check_comes_first(classroom):
+    enter(classroom, "ann", (2, 1), 0)
     (first, second, _), _ = checks(report())
     assert (first[:2], second[:2]) == (["check", "two"], ["check", "one"])
 
 
-def test_manual_scores_do_not_change_pass_rates(course):
-    enter(course, "ann", (0, 1), 2)
+def test_manual_scores_do_not_change_pass_rates(classroom):
+    enter(classroom, "ann", (0, 1), 2)
     with gradebook(Path.cwd()) as book:
         book.find_grade("check", "one", COURSE, "ann").manual_score = 2
         book.db.commit()
@@ -323,10 +328,10 @@ def test_manual_scores_do_not_change_pass_rates(course):
     assert (points(page)["ann"][0], points(page)["ann"][2]) == ("4", "5")
 
 
-def test_submissions_that_need_attention_are_listed_with_reasons(course):
+def test_submissions_that_need_attention_are_listed_with_reasons(classroom):
     for student in ("ann", "bob", "dee"):
-        enter(course, student, (2, 1), 2)
-    enter(course, "cem", None, None)
+        enter(classroom, student, (2, 1), 2)
+    enter(classroom, "cem", None, None)
     hand_in(Path.cwd(), "bob", {"one": "answer = 'changed since'"})
     hand_in(Path.cwd(), "fay", {"one": ""})
     with gradebook(Path.cwd()) as book:
@@ -353,16 +358,16 @@ def test_submissions_that_need_attention_are_listed_with_reasons(course):
     assert texts(page.select_one(".marks tfoot tr"))[1] == "3.0"
 
 
-def test_links_lead_to_existing_feedback(course):
+def test_links_lead_to_existing_feedback(classroom):
     odd = "Zoë, 100 % [1] #?&\"'"
     for student in ("ann", odd):
-        enter(course, student, (2, 1), 2)
+        enter(classroom, student, (2, 1), 2)
     page = report()
     assert page.select(".marks a") == []
     assert f"nbgrader generate_feedback {COURSE}" in page.text
     for student, notebook in (("ann", "one"), (odd, "one"), (odd, "two")):
-        course[0].feedback(student).mkdir(parents=True, exist_ok=True)
-        (course[0].feedback(student) / f"{notebook}.html").write_text("feedback")
+        classroom.course.feedback(student).mkdir(parents=True, exist_ok=True)
+        (classroom.course.feedback(student) / f"{notebook}.html").write_text("feedback")
     page = report()
     assert f"nbgrader generate_feedback {COURSE}" not in page.text
     assert [link["href"] for link in page.select(".marks a")] == [
@@ -372,10 +377,10 @@ def test_links_lead_to_existing_feedback(course):
     ]
 
 
-def test_submissions_graded_by_nbgrader_are_shown(course):
+def test_submissions_graded_by_nbgrader_are_shown(classroom):
     """Without `make grade` there are no saved results: the graded notebooks show what was run."""
-    enter(course, "ann", (2, 1), None)
-    results.remove(course[0].state / "results")
+    enter(classroom, "ann", (2, 1), None)
+    results.remove(classroom.course.state / "results")
     page = report()
     assert points(page)["ann"] == ["2", "1", "3", "2", "2", "1", "0", "–", "–"]
     assert [row[3:7] for row in checks(page)[0]] == [
@@ -388,11 +393,11 @@ def test_submissions_graded_by_nbgrader_are_shown(course):
 # Students' texts are escaped.
 
 
-def test_students_texts_do_not_become_html(course):
-    enter(course, IMAGE, (0, 0), 2, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
-    enter(course, "link", (2, 1), 2)
+def test_students_texts_do_not_become_html(classroom):
+    enter(classroom, IMAGE, (0, 0), 2, {("one", "check"): f"{SCRIPT} and '\"><b>"}, seconds=99)
+    enter(classroom, "link", (2, 1), 2)
     hand_in(Path.cwd(), "link", {f"{IMAGE}": ""})
-    (course[0].submission("waits & <i>waits")).mkdir(parents=True)
+    (classroom.course.submission("waits & <i>waits")).mkdir(parents=True)
     with gradebook(Path.cwd()) as book:
         book.add_student(f"'\"></th></table>{SCRIPT}", first_name=SCRIPT, last_name="{{ 7 * 7 }}")
     page = report()
@@ -405,22 +410,22 @@ def test_students_texts_do_not_become_html(course):
     assert f"the slowest one ({IMAGE})" in " ".join(page.text.split())
 
 
-def test_a_folder_name_that_is_not_utf8_does_not_prevent_the_page(course):
-    enter(course, "ann", (2, 1), 2)
-    course[0].submission("no text \udce9").mkdir(parents=True)
+def test_a_folder_name_that_is_not_utf8_does_not_prevent_the_page(classroom):
+    enter(classroom, "ann", (2, 1), 2)
+    classroom.course.submission("no text \udce9").mkdir(parents=True)
     page = report()
     assert len(points(page)) == 2
     assert needs_attention(page)["no text \\xe9"] == "submitted, not graded: its folder name is not valid UTF-8"
 
 
-def test_a_submission_that_became_unreadable_does_not_prevent_the_page(course, monkeypatch: pytest.MonkeyPatch):
-    enter(course, "ann", (2, 1), 2)
+def test_a_submission_that_became_unreadable_does_not_prevent_the_page(classroom, monkeypatch: pytest.MonkeyPatch):
+    enter(classroom, "ann", (2, 1), 2)
     monkeypatch.setattr(class_data, "fingerprint", mock.Mock(side_effect=PermissionError))
     assert needs_attention(report())["ann"].startswith("resubmitted, not graded again yet")
 
 
-def test_the_page_needs_no_network(course):
-    enter(course, "ann", (2, 1), 2)
+def test_the_page_needs_no_network(classroom):
+    enter(classroom, "ann", (2, 1), 2)
     report()
     text = page_of(Path.cwd())
     assert not re.search(r"""(?i)(src|href|action|content)\s*=\s*["']?\s*(\w+:)?//|url\(|@import|<script""", text)
@@ -430,9 +435,9 @@ def test_the_page_needs_no_network(course):
 # The table of grades.
 
 
-def test_the_table_of_grades_is_that_of_nbgrader(course):
-    enter(course, "ann", (2, 1), 2)
-    enter(course, "bob", (2, 0), 0.5)
+def test_the_table_of_grades_is_that_of_nbgrader(classroom):
+    enter(classroom, "ann", (2, 1), 2)
+    enter(classroom, "bob", (2, 0), 0.5)
     with gradebook(Path.cwd()) as book:
         book.find_submission_notebook("two", COURSE, "bob").late_submission_penalty = 0.75
         book.add_student("gil", first_name="Gil")
@@ -472,7 +477,7 @@ def test_a_missing_gradebook_is_named(folder: Path, capsys: pytest.CaptureFixtur
     assert "gradebook.db cannot be opened: file is not a database" in error_of(capsys)
 
 
-def test_a_missing_assignment_and_missing_students_are_named(course, capsys: pytest.CaptureFixture):
+def test_a_missing_assignment_and_missing_students_are_named(classroom, capsys: pytest.CaptureFixture):
     assert error_of(capsys, "other").startswith("The gradebook has no assignment 'other': run `nbgrader")
     assert error_of(capsys).startswith("There are no students to report on: none in the gradebook")
 

@@ -17,11 +17,11 @@ import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from grading import autograde, classroom, preflight, private_gradebook, setup_cells, worker
-from grading.classroom import Options
-from grading.course import Course, read_course
+from grading import autograde, gradebooks, preflight, preprocessors, worker
+from grading.classroom import Classroom
+from grading.course import course_of, read_settings
 from grading.errors import GradingError
-from grading.kernels import fork_server_client, kernel_launcher, sandbox
+from grading.kernels import sandbox, warm_kernels
 from grading.worker import Task
 from selftests import REPOSITORY
 from selftests.grading.kernel_servers import make_kernel_server
@@ -88,33 +88,43 @@ def course_with_setup(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def course(course_with_setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def course(course_with_setup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that course, as the current folder; one student has handed in right answers."""
     course = shutil.copytree(course_with_setup, tmp_path / "a course")
     hand_in(course, "ann")
     monkeypatch.chdir(course)
-    yield course
-    fork_server_client.stop_fork_server()
+    return course
 
 
-def plan(**options) -> tuple[Course, Task]:
-    """Prepare the current folder's class as `python -m grading` does; return the course and its only task."""
-    course, settings = read_course()
-    course.state.mkdir(parents=True, exist_ok=True)
-    options = {"sandboxed": not WHY_NO_SANDBOX} | options
-    (task,) = classroom.make_plan(course, settings, course.students(), Options(**options)).to_grade
-    private_gradebook.make_template(course, worker.gradebook_template(course))
-    return course, task
+def plan(sandboxed: bool = not WHY_NO_SANDBOX) -> tuple[Classroom, Task]:
+    """Prepare the current folder's class as `python -m grading` does; return it and its only task."""
+    classroom = Classroom.of(read_settings())
+    classroom.settings.sandboxed = sandboxed
+    classroom.course.state.mkdir(parents=True, exist_ok=True)
+    (task,) = classroom.plan(classroom.course.students()).to_grade
+    template = worker.gradebook_template(classroom.course)
+    gradebooks.make_template(classroom.gradebook, classroom.course.assignment, template)
+    return classroom, task
 
 
-def run_preflight(**options) -> None:
-    course, task = plan(**options)
-    preflight.run(task, preflight.right_answer(course, task.notebooks))
+def run_preflight() -> None:
+    classroom, task = plan()
+    preflight.run(task, preflight.right_answer(classroom.course, task.notebooks))
 
 
 def mark_slow(cases: Iterable, fast: int) -> list:
     """Mark all but the first cases as slow."""
     return [case if number < fast else pytest.param(case, marks=pytest.mark.slow) for number, case in enumerate(cases)]
+
+
+def preload(module: str) -> Callable[[Path], None]:
+    """Have the course preload a module with this text."""
+
+    def changed(course: Path) -> None:
+        (course / "preloaded.py").write_text(module)
+        append_setting(course, "c.ClassGrading.preload = 'preloaded'")
+
+    return changed
 
 
 def append_setting(course: Path, line: str) -> None:
@@ -138,10 +148,6 @@ def other_setup_fails(course: Path) -> None:
     nbgrader(course, "generate_assignment", "--create", "--force")
 
 
-def setting(line: str) -> Callable[[Path], None]:
-    return lambda course: append_setting(course, line)
-
-
 IN_ONE = "the instructor's own one.ipynb could not be graded: "
 FAULTS = {
     "a missing package": (
@@ -149,8 +155,12 @@ FAULTS = {
         f"{IN_ONE}its setup cell failed: ModuleNotFoundError: No module named 'no_such_package'",
     ),
     "the preload": (
-        setting("c.ClassGrading.preload = 'import no_such_package'"),
+        preload("import no_such_package"),
         f"{IN_ONE}the kernels' preload failed: ModuleNotFoundError: No module named 'no_such_package'",
+    ),
+    "the name of the preloaded module": (
+        lambda course: append_setting(course, "c.ClassGrading.preload = 'no_such_module'"),
+        f"{IN_ONE}the kernels' preload failed: there is no module no_such_module",
     ),
     "a wrong solution": (
         lambda course: write_solution(course, "one", WRONG),
@@ -191,7 +201,7 @@ def test_a_course_without_the_instructors_notebooks_is_tried_with_an_empty_one(c
     for notebook in (course / "solutions").rglob("*.ipynb"):
         notebook.unlink()
     run_preflight()
-    append_setting(course, "c.ClassGrading.preload = '1 / 0'")
+    preload("1 / 0")(course)
     with pytest.raises(GradingError, match="the kernels' preload failed: ZeroDivisionError: division by zero"):
         run_preflight()
 
@@ -200,7 +210,7 @@ def test_a_course_without_the_instructors_notebooks_is_tried_with_an_empty_one(c
     "break_course",
     [
         write_setup("import no_such_package"),
-        pytest.param(setting("c.ClassGrading.preload = 'import no_such_package'"), marks=pytest.mark.slow),
+        pytest.param(preload("import no_such_package"), marks=pytest.mark.slow),
     ],
 )
 def test_nobody_is_graded_where_the_right_answer_fails(course: Path, break_course: Callable[[Path], None]):
@@ -215,7 +225,7 @@ def test_nobody_is_graded_where_the_right_answer_fails(course: Path, break_cours
 
 def test_the_right_answer_is_short():
     """Every run of `make grade` waits for it."""
-    course, _ = read_course(root=REPOSITORY)
+    course = course_of(read_settings(REPOSITORY))
     names = tuple(sorted(path.stem for path in (REPOSITORY / "solutions" / course.assignment).glob("*.ipynb")))
     (name, text), *others = preflight.right_answer(course, names).items()
     cells = nbformat.reads(text, as_version=4).cells
@@ -299,8 +309,8 @@ def test_a_failing_setup_cell_is_no_score(course: Path):
     graded = {path.parts[-3] for path in course.glob(f"autograded/*/{COURSE}/one.ipynb")}
     assert graded == {"ann", "wrong", *CHANGED}
 
-    the_course, settings = read_course()
-    again = classroom.make_plan(the_course, settings, the_course.students(), Options())
+    classroom = Classroom.of(read_settings())
+    again = classroom.plan(classroom.course.students())
     assert {task.student for task in again.to_grade} == set(BREAK_SETUP) and again.to_enter == []
     hand_in(course, "a file is gone")
     grade(course, "--student", "a file is gone")
@@ -324,14 +334,14 @@ def test_setup_cells_are_locked_and_stand_before_the_answers(cells: list[tuple[s
         {"cell_type": "markdown", "grade_id": "words", **marks} for marks in ({"locked": True}, {"solution": True})
     ]
     code = [{"cell_type": "code", "grade_id": name, **marks} for name, marks in cells]
-    assert setup_cells.setup_names([*words, {"cell_type": "code"}, *code]) == found
+    assert preprocessors.setup_names([*words, {"cell_type": "code"}, *code]) == found
 
 
 # A failure of the grader's in a submission.
 
 
 @pytest.mark.parametrize(
-    ("statements", "reply"),
+    ("module", "reply"),
     [
         ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("raise OSError(28, 'No space left on device')", "OSError: [Errno 28] No space left on device"),
@@ -342,25 +352,21 @@ def test_setup_cells_are_locked_and_stand_before_the_answers(cells: list[tuple[s
 @pytest.mark.parametrize(
     "sandboxed", [pytest.param(True, marks=needs_sandbox), pytest.param(False, marks=pytest.mark.slow)]
 )
-def test_a_failing_preload_is_reported(statements: str, reply: str, sandboxed: bool, scratch: Path):
-    server = make_kernel_server(scratch, "", statements, sandboxed)
+def test_a_failing_preload_is_reported(
+    module: str, reply: str, sandboxed: bool, scratch: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (scratch / "preloaded.py").write_text(module)
+    monkeypatch.syspath_prepend(scratch)
+    server = make_kernel_server(scratch, "preloaded", sandboxed)
     with pytest.raises(GradingError, match="the kernels' preload failed: ") as error:
         server.ensure_ready()
     server.stop()
     assert reply in str(error.value)
 
 
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp())
-    yield folder
-    shutil.rmtree(folder)
-
-
 def no_bubblewrap(course: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PATH", "")
     patch.setattr(sandbox, "why_unavailable", lambda: "")
-    patch.setattr(fork_server_client, "get_fork_server", Mock())
 
 
 def long_sockets(course: Path, patch: pytest.MonkeyPatch) -> None:
@@ -370,19 +376,11 @@ def long_sockets(course: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def no_preload(course: Path, patch: pytest.MonkeyPatch) -> None:
-    append_setting(course, "c.ClassGrading.preload = 'import no_such_package'")
+    preload("import no_such_package")(course)
 
 
 def no_kernel(course: Path, patch: pytest.MonkeyPatch) -> None:
-    install = kernel_launcher.install
-
-    def install_failing(folder: Path) -> dict[str, str]:
-        environment = install(folder)
-        (spec,) = folder.glob("jupyter/kernels/*/kernel.json")
-        spec.write_text(spec.read_text().replace(sys.executable, "/bin/false"))
-        return environment
-
-    patch.setattr(kernel_launcher, "install", install_failing)
+    append_setting(course, "c.Execute.extra_arguments = ['--version']")
 
 
 def no_nbgrader(course: Path, patch: pytest.MonkeyPatch) -> None:
@@ -404,11 +402,10 @@ def test_our_own_failure_is_no_score(course: Path, fail: Callable, monkeypatch: 
     reason, sandboxed = OUR_FAILURES[fail]
     with monkeypatch.context() as patch:
         fail(course, patch)
-        the_course, task = plan(**({} if sandboxed is None else {"sandboxed": sandboxed}))
+        classroom, task = plan(**({} if sandboxed is None else {"sandboxed": sandboxed}))
         worker.grade(task)
     progress = Mock()
-    _, settings = read_course()
-    assert not classroom.enter_result(the_course, settings, task, progress)
+    assert not classroom.enter(task, progress)
     (line,) = progress.write.call_args.args
     assert f"one: could not be graded: {reason}" in line
     assert {score for score, *_ in entries(course).values()} == {None}
@@ -459,8 +456,8 @@ def test_kernels_run_whatever_tmpdir_is(course: Path, tmpdir: Path):
 
 @pytest.mark.parametrize("tmpdir", TMPDIRS, indirect=True, ids=len)
 def test_sockets_have_short_paths_in_a_folder_of_our_own(course: Path, tmpdir: Path):
-    folder = worker.scratch(read_course()[0])
-    assert len(os.fsencode(folder / "fork-server-12345678" / "requests")) < 108
+    folder = worker.scratch(course_of(read_settings()))
+    assert len(os.fsencode(folder / "tmp12345678" / warm_kernels.SOCKETS / "s-5")) < 104
     assert folder.parent.stat().st_uid == os.getuid()
     assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert folder.is_relative_to(tmpdir) == (tmpdir.name == "short")
@@ -470,7 +467,7 @@ def test_sockets_have_short_paths_in_a_folder_of_our_own(course: Path, tmpdir: P
 def test_somebody_elses_folder_is_not_used(course: Path, tmpdir: Path):
     (tmpdir / f"grading-{os.getuid()}").symlink_to(course)
     with pytest.raises(GradingError, match="belongs to another user"):
-        worker.scratch(read_course()[0])
+        worker.scratch(course_of(read_settings()))
 
 
 @pytest.mark.slow
@@ -487,12 +484,12 @@ def test_a_class_is_graded_whatever_tmpdir_is(course: Path, tmpdir: Path, option
 STUBS = {
     "tests/__init__.py": "WHERE = 'the clone'\n",
     "utils/__init__.py": "WHERE = 'the clone'\n",
-    "utils/models.py": "GRADING_MODEL = 'none'\n",
+    "utils/models.py": "GRADING_MODEL = 'none'\ndef preload_model():\n    pass\n",
+    "utils/plots.py": "def heat_map(values):\n    pass\n",
 }
 CLONE_SETTINGS = """
 c.CourseDirectory.course_id = "tiny"
-c.ClassGrading.preload = begin
-c.ClassGrading.prepare = []
+c.ClassGrading.prepare = ""
 c.Execute.timeout = 30
 """
 

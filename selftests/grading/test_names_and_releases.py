@@ -7,7 +7,8 @@ import nbformat
 import pytest
 
 from grading import release
-from grading.course import read_course, renamed_copies
+from grading.course import course_of, read_settings
+from grading.submissions import renamed_copies
 from selftests import REPOSITORY
 from selftests.browsing import make
 from selftests.grading.tiny_class import COURSE, RIGHT, grade, hand_in, needs_sandbox, points, remarks
@@ -125,4 +126,4 @@ def test_make_release_deletes_nothing(course: Path):
 
 def test_the_committed_exercises_are_as_released(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(REPOSITORY)
-    assert release.answered_notebooks(read_course()[0]) == {}
+    assert release.answered_notebooks(course_of(read_settings())) == {}

@@ -33,7 +33,7 @@ PAGES = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from grading.preprocessors import AUTOGRADE, SANITIZE
-from grading.safe_notebooks import EscapeNames, escape_formgrader
+from grading.safe_pages import EscapeNames, escape_formgrader
 c.Autograde.sanitize_preprocessors = SANITIZE
 c.Autograde.autograde_preprocessors = AUTOGRADE
 c.HTMLExporter.preprocessors = [EscapeNames]

@@ -15,9 +15,9 @@ from nbformat import NotebookNode
 from nbgrader.server_extensions.formgrader import handlers
 from traitlets.config import Config
 
-from grading.course import read_course
+from grading.course import read_settings
+from grading.gradebooks import url
 from grading.preprocessors import SANITIZE
-from grading.private_gradebook import url
 from grading.restored_cells import REMARKS
 from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
@@ -332,7 +332,7 @@ def test_each_notebook_is_restored(odd_course: Path, student: str):
 def test_nbgraders_own_command_restores_cells_too(monkeypatch: pytest.MonkeyPatch):
     """With this repository's settings."""
     monkeypatch.chdir(REPOSITORY)
-    assert read_course()[1].Autograde.sanitize_preprocessors == SANITIZE
+    assert read_settings().config.Autograde.sanitize_preprocessors == SANITIZE
 
 
 # The same, graded: in a class beside honest students.

@@ -5,10 +5,9 @@ import pytest
 from bs4 import BeautifulSoup
 from nbconvert.filters import markdown2html
 
-from grading.course import read_course
+from grading.course import read_settings
 from grading.preprocessors import AUTOGRADE
-from grading.safe_html import TAGS, clean_markdown
-from grading.safe_notebooks import CleanOutputs, CleanText, EscapeNames
+from grading.safe_pages import TAGS, CleanOutputs, CleanText, EscapeNames, clean_markdown
 from grading.tables import GradesTable
 from selftests import REPOSITORY
 from selftests.grading.page_payloads import LEAVES, NAMES, OVERLAY, PAYLOADS, Payload
@@ -54,7 +53,7 @@ def test_names_are_escaped_on_formgraders_page_of_a_notebook(name: str):
 
 def test_this_repositorys_settings_clean(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(REPOSITORY)
-    settings = read_course()[1]
+    settings = read_settings().config
     assert settings.Autograde.autograde_preprocessors == AUTOGRADE
     assert settings.HTMLExporter.preprocessors == [EscapeNames]
     assert settings.ExportApp.plugin_class == f"{GradesTable.__module__}.{GradesTable.__name__}"

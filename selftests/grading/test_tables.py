@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from grading import timestamps
-from grading.course import read_course, why_invalid_name
+from grading.course import course_of, read_settings, why_invalid_name
+from grading.submissions import (
+    IN_THE_FUTURE,
+    INVALID,
+    SET_ASIDE,
+    TIMESTAMP,
+    read_timestamp,
+    set_timestamp_aside,
+)
 from grading.tables import COLUMNS, GradesTable, Writer
 from selftests.grading.tiny_class import COURSE, gradebook
 
@@ -48,25 +55,25 @@ def test_the_export_of_grades_has_no_formulas(course: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("text", VALID_TIMES)
 def test_a_valid_time_stays(tmp_path: Path, text: str):
-    (tmp_path / timestamps.NAME).write_text(text)
-    timestamps.set_aside(tmp_path)
-    assert timestamps.read(tmp_path) == (text or None, "")
-    assert (tmp_path / timestamps.NAME).read_text() == text
+    (tmp_path / TIMESTAMP).write_text(text)
+    set_timestamp_aside(tmp_path)
+    assert read_timestamp(tmp_path) == (text or None, "")
+    assert (tmp_path / TIMESTAMP).read_text() == text
 
 
 @pytest.mark.parametrize("text", INVALID_TIMES, ids=lambda text: repr(text[:12]))
 def test_an_invalid_time_is_set_aside_and_named(tmp_path: Path, text: str):
-    (tmp_path / timestamps.NAME).write_text(text)
-    assert timestamps.read(tmp_path) == (None, timestamps.INVALID)
-    timestamps.set_aside(tmp_path)
-    assert timestamps.read(tmp_path) == (None, timestamps.INVALID)
-    assert [path.name for path in tmp_path.iterdir()] == [timestamps.SET_ASIDE]
+    (tmp_path / TIMESTAMP).write_text(text)
+    assert read_timestamp(tmp_path) == (None, INVALID)
+    set_timestamp_aside(tmp_path)
+    assert read_timestamp(tmp_path) == (None, INVALID)
+    assert [path.name for path in tmp_path.iterdir()] == [SET_ASIDE]
 
 
 def test_a_time_in_the_future_is_remarked(tmp_path: Path):
-    (tmp_path / timestamps.NAME).write_text("2098-01-02 03:04:05")
-    timestamps.set_aside(tmp_path)
-    assert timestamps.read(tmp_path) == ("2098-01-02 03:04:05", timestamps.IN_THE_FUTURE)
+    (tmp_path / TIMESTAMP).write_text("2098-01-02 03:04:05")
+    set_timestamp_aside(tmp_path)
+    assert read_timestamp(tmp_path) == ("2098-01-02 03:04:05", IN_THE_FUTURE)
 
 
 def test_a_name_with_a_dot_is_found_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -74,6 +81,6 @@ def test_a_name_with_a_dot_is_found_and_refused(tmp_path: Path, monkeypatch: pyt
     for name in ("ann", ".bob", "..cem"):
         (tmp_path / "submitted" / name / COURSE).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    students = read_course()[0].students()
+    students = course_of(read_settings()).students()
     assert students == ["..cem", ".bob", "ann"]
     assert [why_invalid_name(student) for student in students] == [*["its folder name begins with a dot"] * 2, ""]

@@ -105,7 +105,9 @@ def start(course: Path, *options: str) -> subprocess.Popen:
     """Start grading the class with one worker unless the options say otherwise, in a sandbox where available."""
     if WHY_NO_SANDBOX:
         options = ("--without-sandbox", *options)
-    arguments = [sys.executable, "-m", "grading", "--workers", "1", *options]
+    if "--workers" not in options:
+        options = ("--workers", "1", *options)
+    arguments = [sys.executable, "-m", "grading", *options]
     return subprocess.Popen(arguments, cwd=course, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
