@@ -87,6 +87,7 @@ def main(folder: str, assignment: str, notebooks: list[str], limits: dict, sandb
     inside = root / "autograded" / STUDENT / assignment
     kernels = KernelServer(root, inside, Limits(**limits), sandboxed, preload)
     warm_kernels.provide(kernels)
+    gc.freeze()  # collections would search all that was imported
     for notebook in notebooks:
         app.coursedir.notebook_id = notebook
         gc.collect()  # the last notebook's output would count as this one's

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import dask
 import psutil
 from distributed import Client, Future, LocalCluster, as_completed
 from nbgrader.api import InvalidEntry
@@ -175,6 +176,8 @@ class Classroom:
                     require_sandboxes(client)
                 yield client
             return
+        # It would look into the workers a hundred times a second.
+        dask.config.set({"distributed.worker.profile.enabled": False})
         cluster = LocalCluster(
             n_workers=min(self.settings.workers, tasks),
             threads_per_worker=1,

@@ -1,10 +1,14 @@
 """The checks: `import tests` in a notebook, then `tests.test_NAME(NAME)` after each exercise."""
 
+import gc
 import sys
 import warnings
 
 # Where ipywidgets is missing, tqdm would advise, in red, in the first cell of every notebook, to install it.
 warnings.filterwarnings("ignore", message="IProgress not found")
+
+# A tenth of the imports' time would go to garbage collections that find nothing.
+gc.disable()
 
 from tests import hidden, test_01_ioi_metric
 from tests.checks import cases, causes, checking, errors, figures, hooks, invariants, reference_hooks, runs, sweeps
@@ -24,6 +28,8 @@ from tests.test_04_figures import test_my_map, test_plot_mean_attention
 from tests.test_05_circuit import test_my_circuit
 from tests.test_05_figures import test_early_heads_figure
 from tests.test_06_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
+
+gc.enable()
 
 __all__ = [
     "CheckFailed",

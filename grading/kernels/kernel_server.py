@@ -61,7 +61,6 @@ def main(listening: socket.socket, module: str, file: str, folder: str, original
 
 def preload(module: str, file: str) -> None:
     """Import what every kernel imports, and the module in the file."""
-    gc.disable()  # a fifth of the time would go to collections that find nothing
     import ipykernel.debugger
     import ipykernel.kernelapp  # noqa: F401
 
@@ -72,7 +71,6 @@ def preload(module: str, file: str) -> None:
         spec.loader.exec_module(sys.modules[module])
         getattr(sys.modules[module], "warm_up", lambda: None)()
     gc.freeze()  # a collection in a kernel would touch, and so copy, memory that all kernels share
-    gc.enable()
 
 
 def reset_sandbox(folder: str, writable: str, sockets: str) -> bool:

@@ -4,7 +4,6 @@ import os
 import pickle
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,9 +21,8 @@ from grading.course import read_settings
 from grading.folders import remove
 from grading.kernels.limits import Limits, Usage
 from grading.settings import ClassGrading
-from grading.submissions import inspect_submission
+from grading.submissions import copy_submission, inspect_submission
 from grading.worker import notes_on
-from selftests import REPOSITORY
 from selftests.grading.tiny_class import (
     CLASS,
     COURSE,
@@ -89,23 +87,16 @@ def test_only_new_and_changed_submissions_are_graded(graded_course: Path):
 
 
 @pytest.mark.slow
-def test_force_grades_again(graded_course: Path):
+def test_manual_scores_survive_grading_again_by_force(graded_course: Path):
     before = result_times(graded_course)
-    grade(graded_course, "--force", "--student", "ann", "--student", "cem")
-    after = result_times(graded_course)
-    assert {student for student in after if after[student] != before[student]} == {"ann", "cem"}
-    assert points(graded_course) == POINTS
-
-
-@pytest.mark.slow
-def test_manual_scores_survive_grading_again(graded_course: Path):
     with gradebook(graded_course) as book:
         book.find_grade("check", "one", COURSE, "dee").manual_score = 1
         book.db.commit()
     assert "4 graded already" in grade(graded_course)
-    hand_in(graded_course, "dee", {"two": WRONG})
-    grade(graded_course)
-    assert points(graded_course) == POINTS | {"dee": 1}
+    grade(graded_course, "--force", "--student", "dee", "--student", "cem")
+    after = result_times(graded_course)
+    assert {student for student in after if after[student] != before[student]} == {"cem", "dee"}
+    assert points(graded_course) == POINTS | {"dee": 3}
     with gradebook(graded_course) as book:
         assert book.find_grade("check", "one", COURSE, "dee").needs_manual_grade
 
@@ -113,8 +104,8 @@ def test_manual_scores_survive_grading_again(graded_course: Path):
 @pytest.mark.slow
 def test_a_removed_gradebook_is_filled_again(graded_course: Path, empty_course: Path):
     shutil.copy(empty_course / "gradebook.db", graded_course)
-    grade(graded_course)
-    assert points(graded_course) == POINTS
+    grade(graded_course, "--student", "bob")
+    assert points(graded_course) == {"bob": POINTS["bob"]}
 
 
 # One run at a time; test_class_kills.py kills them at random moments.
@@ -165,56 +156,6 @@ def test_a_result_that_a_worker_did_not_save_is_reported(course: Path, monkeypat
 
 
 # Hostile and invalid submissions lose their own points only; test_hostile_grading.py has many more.
-
-SPY = """
-import os, socket, pathlib
-seen = []
-for path in {forbidden!r}:
-    try:
-        seen += [path, os.listdir(path) if os.path.isdir(path) else open(path).read()]
-    except OSError:
-        pass
-for path in {forbidden!r} + ["/usr/new", "/new", "/etc/new"]:
-    try:
-        open(path + ".new", "w")
-        if not path.startswith("/tmp/"):  # the sandbox's own /tmp, in memory; the test checks the real one
-            seen.append("wrote " + path)
-    except OSError:
-        pass
-try:
-    socket.create_connection(("127.0.0.1", {port}), timeout=2)
-    seen.append("network")
-except OSError:
-    pass
-pathlib.Path("mine.txt").write_text("my own folder")
-answer = 42 if not seen and os.environ.get("SECRET") is None else seen
-"""
-
-
-@pytest.mark.slow
-@needs_sandbox
-def test_a_submission_has_access_to_itself_only(course: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SECRET", "of the instructor")
-    hand_in(course, "ann", CLASS["ann"])
-    forbidden = [
-        str(course / "gradebook.db"),
-        str(course / "solutions"),
-        str(course / "submitted" / "ann"),
-        str(course / "autograded"),
-        str(course / ".grading"),
-        str(Path.home() / ".bashrc"),
-        str(REPOSITORY / "selftests" / "answers"),
-        str(REPOSITORY / "solutions"),
-        "/etc/shadow",
-    ]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        spy = SPY.format(forbidden=forbidden, port=server.getsockname()[1])
-        hand_in(course, "Zoë the Spy [1]", {"one": spy, "two": spy})
-        before = tree(course / "submitted")
-        printed = grade(course, "--workers", "2")
-    assert points(course) == {"ann": 4, "Zoë the Spy [1]": 4}, printed
-    assert not any(Path(f"{path}.new").exists() for path in forbidden)
-    assert tree(course / "submitted") == before
 
 
 @pytest.mark.parametrize(
@@ -300,14 +241,13 @@ def test_everything_that_looks_like_a_notebook_is_graded_or_named(tmp_path: Path
     ]
 
 
-@pytest.mark.slow
-def test_notebooks_with_a_byte_order_mark_are_graded(course: Path):
-    for name in ("one", "two"):
-        notebook = hand_in(course, "ann", {name: RIGHT}) / f"{name}.ipynb"
-        notebook.write_text(notebook.read_text(encoding="utf-8"), encoding="utf-8-sig")
-    before = tree(course / "submitted")
-    grade(course)
-    assert points(course) == {"ann": 4} and tree(course / "submitted") == before
+def test_notebooks_are_copied_without_a_byte_order_mark(tmp_path: Path):
+    """nbgrader refuses it, and some editors on Windows add it."""
+    notebook = hand_in(tmp_path, "ann", {"one": RIGHT}) / "one.ipynb"
+    text = notebook.read_text(encoding="utf-8")
+    notebook.write_text(text, encoding="utf-8-sig")
+    copy_submission(notebook.parent, tmp_path / "copy", inspect_submission(notebook.parent, ignore=()))
+    assert (tmp_path / "copy" / "one.ipynb").read_text(encoding="utf-8") == text
 
 
 def test_one_worker_per_core_that_may_be_used():
@@ -332,15 +272,6 @@ def test_a_sandbox_is_required(course: Path, grading_error: Callable[..., str], 
     hand_in(course, "ann", CLASS["ann"])
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert "bubblewrap is not installed" in grading_error(course)
-
-
-@pytest.mark.slow
-@needs_sandbox
-def test_grades_without_a_sandbox_if_allowed(course: Path, monkeypatch: pytest.MonkeyPatch):
-    hand_in(course, "ann", CLASS["ann"])
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    grade(course, "--without-sandbox")
-    assert points(course) == {"ann": 4}
 
 
 # Errors are one sentence.

@@ -124,14 +124,10 @@ def grade_one_cell(folder: Path, code: str, files: dict[str, str] | None = None)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "before",
-    ["", "import sys\nsys.path.insert(0, '.')\n"],
-    ids=["as_is", "with_its_own_path"],
-)
-def test_modules_beside_a_submission_are_not_imported(tmp_path: Path, before: str):
+def test_modules_beside_a_submission_are_not_imported(tmp_path: Path):
     names = ("utils.py", "utils/__init__.py", "tests.py", "tests/__init__.py", "torch.py", "sitecustomize.py")
     files = {name: "print('the submission was here')" for name in names}
+    before = "import sys\nsys.path.insert(0, '.')\n"
     code = before + "import tests, torch, utils\nprint(tests.__file__, utils.__file__, torch.__file__, sep='\\n')"
     score, printed = grade_one_cell(tmp_path, code, files)
     assert score == 1
@@ -151,12 +147,9 @@ def test_settings_beside_a_submission_are_not_read(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("instructors", "used"), [(None, "ioi-mini"), ("gpt2-small", "gpt2-small")])
-def test_grading_pins_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructors: str | None, used: str):
-    monkeypatch.delenv("IOI_MODEL", raising=False)
-    if instructors:
-        monkeypatch.setenv("IOI_MODEL", instructors)
-    assert grade_one_cell(tmp_path, "import os\nprint(os.environ['IOI_MODEL'])") == (1, f"{used}\n")
+def test_grading_pins_the_instructors_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("IOI_MODEL", "gpt2-small")
+    assert grade_one_cell(tmp_path, "import os\nprint(os.environ['IOI_MODEL'])") == (1, "gpt2-small\n")
 
 
 def test_a_gradebook_is_created_without_an_active_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

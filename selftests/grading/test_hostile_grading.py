@@ -38,8 +38,6 @@ from selftests.grading.hostile_bank import (
 )
 from selftests.grading.tiny_class import (
     SETTINGS,
-    entries,
-    grade,
     gradebook,
     limit_cells,
     nbgrader,
@@ -242,14 +240,6 @@ def test_honest_students_are_not_affected(graded: Class):
     scores = [graded.points[student, name] for student in HONEST for name in RIGHT]
     assert scores == [2, 2, 2, 0, 0, 2]
     assert {student: graded.remarks[student] for student in HONEST} == dict.fromkeys(HONEST, "")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("graded", ["others"], indirect=True)
-def test_honest_students_have_the_same_grades_in_a_class_of_their_own(graded: Class, honest_course: Path):
-    grade(honest_course)
-    among_the_hostile = {key: value for key, value in entries(graded.course).items() if key[0] in HONEST}
-    assert among_the_hostile == entries(honest_course)
 
 
 @all_classes
