@@ -10,7 +10,7 @@ What is graded, and how:
 - `preflight`: grade a right answer of the course's own first, to see that nothing but a student's answer can fail.
 - `worker`: grade one submission; `autograde`: the process in which nbgrader does so.
 - `kernels.warm_kernels`: kernels for that process, forked by `kernel_server` in a `sandbox` without some
-  `system_calls`, within `limits`; `preload`: what they import first.
+  `system_calls`, within `limits`, which `control_groups` enforce where possible; `preload`: what they import first.
 - `results`: the result of grading a submission, on disk, so that an interrupted run can resume; `gradebooks`: the
   course's gradebook, into which results are entered, and the workers' own.
 

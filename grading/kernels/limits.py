@@ -1,9 +1,9 @@
 """Resource limits of a kernel, and whether its processes exceed them.
 
-The operating system enforces the limits on a single process. Limits on all processes of a kernel together would need
-root's help; they are polled several times a second instead, and a kernel that exceeds one is killed. Memory that
-belongs to no process is not counted here: sandbox.py limits the sizes of file systems in memory, system_calls.py
-refuses what else there is, and each open file is charged for what may wait in it to be read.
+The operating system enforces the limits on a single process. Those on all processes of a kernel together it enforces
+only where it lets us (control_groups.py); everywhere, they are polled several times a second, and a kernel that exceeds
+one is killed. Memory that belongs to no process is not counted here: sandbox.py limits the sizes of file systems in
+memory, system_calls.py refuses what else there is, and each open file is charged for what may wait in it to be read.
 """
 
 import contextlib
@@ -37,6 +37,14 @@ class Limits:
     address_space: int = 64 * 2**30
     """Bytes of virtual memory of one process. PyTorch reserves far more than it uses."""
 
+    @property
+    def memory_exceeded(self) -> str:
+        return f"it used more than {self.memory / 2**30:g} GB of memory"
+
+    @property
+    def threads_exceeded(self) -> str:
+        return f"it had more than {self.threads} threads"
+
     def apply(self) -> None:
         """Set the per-process limits for this process and those it starts."""
         for which, limit in (
@@ -57,9 +65,12 @@ class Limits:
 class Usage:
     """What a kernel uses, from the creation of this object on."""
 
-    def __init__(self, root: int, limits: Limits) -> None:
-        """`root` is the process whose descendants are the kernel's; the caller's process is nbgrader's."""
-        self.root, self.limits = root, limits
+    def __init__(self, root: int, limits: Limits, exceeded: Callable[[], str] = lambda: "") -> None:
+        """`root` is the process whose descendants are the kernel's; the caller's process is nbgrader's.
+
+        `exceeded` returns which limit the kernel has exceeded by the system's own account.
+        """
+        self.root, self.limits, self.exceeded = root, limits, exceeded
         self.deadline = time.monotonic() + limits.seconds
         # With what it has not returned of the output of earlier notebooks.
         self.nbgrader_before = total([os.getpid()], resident)
@@ -72,12 +83,14 @@ class Usage:
         processes = list(process_tree(self.root, limits.processes + 2))
         if len(processes) > limits.processes:
             return f"it had more than {limits.processes} processes"
+        if reason := self.exceeded():
+            return reason
         if total(processes, psutil.Process.num_threads) > limits.threads:
-            return f"it had more than {limits.threads} threads"
+            return limits.threads_exceeded
         allowed = limits.memory - BUFFER_BYTES * total(processes, psutil.Process.num_fds)
         # The resident pages, of which each process counts the shared ones, are the fast measure, and never too small.
         if total(processes, resident) > allowed and total(processes, proportional) > allowed:
-            return f"it used more than {limits.memory / 2**30:g} GB of memory"
+            return limits.memory_exceeded
         if total([os.getpid()], resident) - self.nbgrader_before > limits.nbgrader_memory:
             return "it printed too much"
         return ""

@@ -48,6 +48,7 @@ HOME = "/tmp/home"
 COPY_BYTES = 512 * 2**20
 TMP_BYTES = 512 * 2**20
 SHARED_MEMORY_BYTES = 64 * 2**20
+FILE_BYTES = COPY_BYTES + TMP_BYTES + SHARED_MEMORY_BYTES
 UNPRIVILEGED_ID = "65534"
 """The user and group as they are called inside: `nobody`, whoever grades."""
 FIRST_ID = 0x70000000

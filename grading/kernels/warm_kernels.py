@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from jupyter_client.provisioning import KernelProvisionerBase, KernelProvisioner
 
 from grading import folders
 from grading.errors import GradingError
-from grading.kernels import sandbox
+from grading.kernels import control_groups, sandbox
 from grading.kernels.limits import Limits, Usage
 from grading.kernels.system_calls import filtered
 
@@ -62,6 +63,7 @@ class KernelServer:
         """Which limit the last kernel exceeded, if any."""
         self.process: subprocess.Popen | None = None
         """The process whose descendants are everything that runs in the sandbox."""
+        self.control_group: Path | None = None
 
     def ensure_ready(self) -> None:
         """Have it reset for the next notebook; start a new one where it is gone or does not answer.
@@ -84,6 +86,7 @@ class KernelServer:
         if self.process:
             self.process.kill()
             self.process.wait()
+            control_groups.remove(self.control_group)
 
     def request(self, arguments: list[str], seconds: float | None = None) -> socket.socket:
         """Request a kernel with these arguments, or a reset without any; return the connection with the reply."""
@@ -130,6 +133,7 @@ class KernelServer:
                 pass_fds=descriptors,
                 preexec_fn=self.limits.apply,
             )
+        self.control_group = control_groups.confine(self.process.pid, self.limits, sandbox.FILE_BYTES)
 
     def _preloaded_file(self) -> Path | None:
         """Return the file of the module to be preloaded. Raises `GradingError` if there is none."""
@@ -177,19 +181,18 @@ class WarmKernel(KernelProvisionerBase):
 
     def _watch(self, connection: socket.socket) -> None:
         """Wait until the kernel exits; kill it when it exceeds a limit, or when this fails for any reason."""
-        assert self.server.process
-        reply = b""
+        server, reply = self.server, b""
+        assert server.process
         try:
-            usage = Usage(self.server.process.pid, self.server.limits)
-            while not select.select([connection], [], [], 1 / POLLS_PER_SECOND)[0]:
-                if excess := usage.excess():
-                    self.server.excess = excess
-                    if self.server.sandboxed:
-                        self.server.process.kill()  # and with it the whole sandbox
-                    break
+            usage = Usage(server.process.pid, server.limits, control_groups.watch(server.process.pid, server.limits))
+            while not server.excess and not select.select([connection], [], [], 1 / POLLS_PER_SECOND)[0]:
+                server.excess = usage.excess()
+            server.excess = server.excess or usage.exceeded()
         finally:
+            if server.excess and server.sandboxed:
+                server.process.kill()  # and with it the whole sandbox
+            disconnect(connection)
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
                 reply = connection.recv(16).strip()
             self.exit_code = int(reply) if reply.removeprefix(b"-").isdigit() else 1
 
@@ -206,16 +209,15 @@ class WarmKernel(KernelProvisionerBase):
         return self.exit_code
 
     async def send_signal(self, signum: int) -> None:
-        """Kill the kernel, for this is the only signal that is sent: an interrupt is a message to the kernel."""
+        """Kill the kernel: no other signal is sent, for an interrupt is a message to the kernel."""
         if self.connection:
-            with contextlib.suppress(OSError):  # it has exited
-                self.connection.shutdown(socket.SHUT_WR)
+            disconnect(self.connection)
 
     async def kill(self, restart: bool = False) -> None:
-        await self.send_signal(0)
+        await self.send_signal(signal.SIGKILL)
 
     async def terminate(self, restart: bool = False) -> None:
-        await self.send_signal(0)
+        await self.send_signal(signal.SIGTERM)
 
     async def cleanup(self, restart: bool = False) -> None:
         """Return when the kernel has exited; a kernel server that does not kill it is killed too."""
@@ -227,6 +229,12 @@ class WarmKernel(KernelProvisionerBase):
                 self.thread.join()
             self.connection.close()
             self.connection = None
+
+
+def disconnect(connection: socket.socket) -> None:
+    """Have the kernel server kill the kernel, if that has not exited, and reply."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
 
 
 def provide(server: KernelServer) -> None:
