@@ -1,6 +1,6 @@
 """A process with preloaded imports that forks a kernel for each notebook of one submission.
 
-    python -P kernel_server.py FILE_DESCRIPTOR MODULE FILE FOLDER [ORIGINAL WRITABLE SOCKETS]
+    python kernel_server.py FILE_DESCRIPTOR MODULE FILE FOLDER [ORIGINAL WRITABLE SOCKETS]
 
 It starts inside the submission's sandbox, before any of the student's code runs there, and serves this submission only.
 It imports the module in the file once, if there is one, and calls its function `warm_up`, if it has one; if that fails,
@@ -174,4 +174,5 @@ def become_subreaper() -> None:
 
 
 if __name__ == "__main__":
+    del sys.path[0]  # this file's folder is not for notebooks to import from
     main(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])

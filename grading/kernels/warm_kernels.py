@@ -113,6 +113,7 @@ class KernelServer:
         self.inside.mkdir(parents=True, exist_ok=True)
         sandbox.show(self.folder)
         environment = os.environ | {"NBGRADER_EXECUTION": "autograde"}
+        environment.pop("PYTHONSAFEPATH", None)  # a notebook may import what lies beside it
         file = self._preloaded_file()
         with contextlib.ExitStack() as stack:
             listening = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -125,7 +126,7 @@ class KernelServer:
                 prefix, system_calls = stack.enter_context(filtered(self._sandbox(environment, file)))
                 descriptors.append(system_calls)
                 sandboxing = [ORIGINAL, self.folder, self.folder / SOCKETS]
-            command = [sys.executable, "-P", PROGRAM, listening.fileno(), self.preload, file or "", self.inside]
+            command = [sys.executable, PROGRAM, listening.fileno(), self.preload, file or "", self.inside]
             self.process = subprocess.Popen(
                 [*prefix, *map(str, [*command, *sandboxing])],
                 env=environment,
