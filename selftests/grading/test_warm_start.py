@@ -13,7 +13,7 @@ from grading import worker
 from grading.classroom import Classroom
 from grading.course import read_settings
 from grading.demo import demo_class as demo
-from selftests.grading.tiny_class import RIGHT, SETTINGS, WHY_NO_SANDBOX, grade, hand_in, points, remarks
+from selftests.grading.tiny_class import COURSE, RIGHT, SETTINGS, WHY_NO_SANDBOX, grade, hand_in, points, remarks
 from selftests.random_gpt2 import TINY_GPT2, save_gpt2
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,8 @@ def test_killing_the_kernel_server_costs_that_notebook_only(warm_course: Path):
 def test_nothing_of_a_notebook_is_left_for_the_next_without_a_sandbox(course: Path):
     write_settings(course)
     hand_in(course, "ann", {"one": LEAVES_THINGS, "two": FINDS_NOTHING})
-    hand_in(course, "bob", {"one": PRELOADED, "two": PRELOADED})
+    (course / "solutions" / COURSE / "beside.py").write_text(RIGHT)
+    hand_in(course, "bob", {"one": PRELOADED, "two": "from beside import answer"})
     grade(course, "--without-sandbox")
     assert points(course) == {"ann": 4, "bob": 4}
 
