@@ -18,6 +18,7 @@ from nbgrader.api import InvalidEntry
 from nbgrader.apps import NbGrader
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
+from traitlets import TraitError
 
 from grading import folders, gradebooks, preflight, results, submissions, tables, worker
 from grading.course import Course, course_of, escape_undecodable, printable, why_invalid_name
@@ -53,8 +54,11 @@ class Classroom:
 
     @classmethod
     def of(cls, app: NbGrader, assignment: str | None = None) -> "Classroom":
-        """Return the class in an application's settings. Raises `GradingError` if there are no settings."""
-        return cls(course_of(app, assignment), CourseGradebook.of(app), ClassGrading(parent=app))
+        """Return the class in an application's settings. Raises `GradingError` if there are none, or an invalid one."""
+        try:
+            return cls(course_of(app, assignment), CourseGradebook.of(app), ClassGrading(parent=app))
+        except TraitError as error:
+            raise GradingError(f"A setting is invalid: {error}") from None
 
     def grade(self, students: list[str]) -> list[str]:
         """Grade the submissions of these students; return the names of those that could not be graded.

@@ -279,6 +279,7 @@ def test_a_sandbox_is_required(course: Path, grading_error: Callable[..., str], 
 
 def test_missing_things_are_named(course: Path, grading_error: Callable[..., str]):
     assert grading_error(course).startswith("There are no submissions in folders such as ")
+    assert grading_error(course, "--workers=0").startswith("A setting is invalid: The value of the 'workers' trait")
     hand_in(course, "ann", CLASS["ann"])
     assert grading_error(course, "--student", "zoe") == "There is no submission by zoe."
     (course / "submitted" / "ann" / "other").mkdir()
