@@ -196,9 +196,13 @@ def read_layers(model: object, n_positions: int) -> tuple[list[Block], Unembeddi
     assert isinstance(model, TransformerBridge)
     try:
         rotation = _read_rotation(model, n_positions)
-        return [Block(model, layer, rotation) for layer in range(model.cfg.n_layers)], Unembedding(model)
+        blocks, unembedding = [Block(model, layer, rotation) for layer in range(model.cfg.n_layers)], Unembedding(model)
     except (AttributeError, KeyError, TypeError):
         raise refusal("its layers do not have the parts that the fast sweeps know") from None
+    types = {project.W.dtype for project in (unembedding.project, *(block.project_q for block in blocks))}
+    if len(types) > 1 or not types <= set(DTYPES):
+        raise refusal("its weights are neither all float32 nor all bfloat16")
+    return blocks, unembedding
 
 
 def refusal(reason: str) -> SweepError:
@@ -217,9 +221,6 @@ def _reason_to_refuse(model: object) -> str:
         return "its attention is not causal"
     if cfg.act_fn not in ACTIVATIONS and not cfg.attn_only:
         return f"its activation function is {cfg.act_fn}"
-    types = {weight.dtype for weight in model.parameters()}
-    if len(types) > 1 or not types <= set(DTYPES):
-        return "its weights are neither all float32 nor all bfloat16"
     if any(module.training for module in model.modules()):
         return "it is in training mode (call model.eval())"
     if any(_added_hooks(point) for point in model.hook_dict.values()):
