@@ -52,21 +52,27 @@ def in_use(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def only_on_this_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let checks of sweeps leave out their random models, on which other tests try the same answers."""
+    monkeypatch.setattr(sweeps, "_check_on_tiny_models", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="module")
-def notebook(model: TransformerBridge) -> Iterator[dict[str, object]]:
-    """The notebook's variables; checks leave out the random models, on which other tests try the same answers."""
-    with patch.object(sweeps, "_check_on_tiny_models", lambda *_: None):
-        yield notebook_variables()
+def notebook(model: TransformerBridge) -> dict[str, object]:
+    return notebook_variables()
 
 
 @pytest.mark.parametrize("answer", OF_EACH_EXERCISE, ids=lambda answer: answer.stem)
-def test_a_right_answer_to_each_exercise_is_accepted_on_every_family(answer: Path, notebook) -> None:
+def test_a_right_answer_to_each_exercise_is_accepted_on_every_family(
+    answer: Path, notebook, only_on_this_model
+) -> None:
     assert refusal(answer, notebook) is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", [a for a in RIGHT if a not in OF_EACH_EXERCISE], ids=lambda answer: answer.stem)
-def test_every_right_answer_is_accepted_on_every_family(answer: Path, notebook) -> None:
+def test_every_right_answer_is_accepted_on_every_family(answer: Path, notebook, only_on_this_model) -> None:
     assert refusal(answer, notebook) is None
 
 
@@ -78,12 +84,15 @@ LARGE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
-def test_all_notebooks_run_on_another_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_notebooks_run_on_another_model(name: str, only_on_this_model, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("IOI_CACHE", str(tmp_path / "cache"))
     build, bos = LARGE[name]
     with in_use(save_other_model(tmp_path / "model", build, bos)):
-        for notebook in notebooks():
-            run(notebook)
+        printed = {notebook: run(notebook) for notebook in notebooks()}
+    assert "This model has" in printed["00_introduction"]
+    code = [cell.source for notebook in notebooks().values() for cell in notebook.cells if cell.cell_type == "code"]
+    checks = sum(source.count(".test_") for source in code)
+    assert sum(text.count(" checks passed.\n") for text in printed.values()) == checks
 
 
 def run(name: str) -> str:
