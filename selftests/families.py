@@ -8,6 +8,7 @@ import torch
 import transformers
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
+from transformers.initialization import no_init_weights
 
 from utils import models
 
@@ -84,7 +85,7 @@ LARGE_LLAMA = transformers.LlamaConfig(
 
 def hf_model(config: transformers.PretrainedConfig, largest: float = 0.7, **options: Any) -> Any:
     """Return a random model: weights up to `largest`, and gains and biases that are not 1 and 0."""
-    with torch.random.fork_rng(), torch.no_grad(), transformers.initialization.no_init_weights():
+    with torch.random.fork_rng(), torch.no_grad(), no_init_weights():
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", **options)
         for name, weight in model.named_parameters():

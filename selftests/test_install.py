@@ -341,7 +341,14 @@ def test_after_an_interruption_the_same_command_goes_on(course: Course) -> None:
     (course.folder / "slow").touch()
     command = ["make", "lab", f"PYTHON={sys.executable}"]
     with subprocess.Popen(
-        command, cwd=course.folder, env=machine_variables(), start_new_session=True, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=course.folder,
+        env=machine_variables(),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with interrupts ignored, the tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         while not (course.folder / "installing").exists() and process.poll() is None:
             time.sleep(0.1)

@@ -128,7 +128,7 @@ def attend_after(
     return _attend_with_few_new_keys(earlier_keys, earlier_values, queries, keys, values, scale)
 
 
-def _append(earlier: EarlierKeys, new: Keys) -> Keys:
+def _append(earlier: EarlierKeys, new: Keys) -> Float[Tensor, "row all_pos kv_head d_head"]:
     new = new.unflatten(0, (-1, len(earlier)))
     return torch.cat([earlier.expand(len(new), -1, -1, -1, -1), new], dim=2).flatten(0, 1)
 
