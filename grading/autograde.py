@@ -13,6 +13,7 @@ import resource
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.validator import NotebookValidationError
@@ -55,9 +56,9 @@ class ReportingAutograde(Autograde):
     sanitize_preprocessors = List(SANITIZE).tag(config=True)
     autograde_preprocessors = List(AUTOGRADE).tag(config=True)
 
-    def start(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.remarks: list[str] = []
-        super().start()
 
     def convert_single_notebook(self, notebook_filename: str) -> None:
         try:
