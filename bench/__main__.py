@@ -31,11 +31,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from bench.cells import evenly_spread_cells, patched_cells
 from utils import IOIData, load_ioi, load_model, make_ioi_metric, sweeps
-from utils.models import DEFAULT_THREADS, IOI_MINI_FOLDER
+from utils.models import DEFAULT_THREADS, IOI_MINI_FOLDER, n_key_value_heads
 from utils.references import TOLERANCE
-from utils.sweep_specs import PUBLISHED_SWEEPS
+from utils.sweep_specs import ATTENDED_TO, PUBLISHED_SWEEPS
 from utils.sweeps.arithmetic import linear
-from utils.sweeps.patches import ATTENDED_TO
 
 RESULTS = Path(__file__).parent / "results.md"
 # Weights this large make most patches change the metric by far more than rounding does.
@@ -125,11 +124,16 @@ def save_random_gpt2(folder: Path) -> Path:
 
 
 def save_random_model(folder: Path, config: transformers.PretrainedConfig) -> Path:
-    """Write a random model, with ioi-mini's tokenizer, in which the prompts' words are tokens."""
+    """Write a random model, and a tokenizer."""
+    torch.manual_seed(0)
+    return save_with_tokenizer(folder, transformers.AutoModelForCausalLM.from_config(config))
+
+
+def save_with_tokenizer(folder: Path, model: transformers.PreTrainedModel) -> Path:
+    """Write a model in Hugging Face format, with ioi-mini's tokenizer, in which the prompts' words are tokens."""
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(IOI_MINI_FOLDER / file, folder)
-    torch.manual_seed(0)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model.save_pretrained(folder)
     return folder
 
 
@@ -162,7 +166,7 @@ def maps_by_component(name: str, result: Tensor, model: TransformerBridge) -> di
     """The maps of which the result is a stack, without the columns of keys and values that are only filled up."""
     spec = PUBLISHED_SWEEPS[name]
     maps = result if spec.has_component_axis else result.unsqueeze(0)
-    kv_heads = model.cfg.n_key_value_heads or model.cfg.n_heads
+    kv_heads = n_key_value_heads(model)
     return {
         component: map_[..., :kv_heads] if component in ATTENDED_TO else map_
         for component, map_ in zip(spec.components, maps, strict=True)

@@ -1,6 +1,5 @@
 """Tiny random models of each family that the fast sweeps serve, with unequal sizes: no axis passes for another."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.initialization import no_init_weights
 
+from bench.__main__ import save_with_tokenizer
 from utils import models
 
 VOCABULARY = 1098
@@ -107,10 +107,7 @@ def boot(config: transformers.PretrainedConfig, **options: Any) -> TransformerBr
 
 def save_model(folder: Path, config: transformers.PretrainedConfig) -> Path:
     """Write a random model in Hugging Face format, with ioi-mini's tokenizer."""
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(models.IOI_MINI_FOLDER / file, folder)
-    hf_model(config).save_pretrained(folder)
-    return folder
+    return save_with_tokenizer(folder, hf_model(config))
 
 
 def native_model(**config: Any) -> TransformerBridge:

@@ -1,6 +1,5 @@
 """Random models in GPT-2's format, cases of a sweep on them, and the sweeps of transformer_lens."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -10,16 +9,14 @@ import transformers
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
+from bench.__main__ import save_with_tokenizer
 from tests.checks.cases import SweepCase
-from utils import models
 
 VOCABULARY = 1098
 
 
 def save_gpt2(folder: Path, **config) -> Path:
     """Write a random GPT-2 in Hugging Face format, with ioi-mini's tokenizer."""
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(models.IOI_MINI_FOLDER / file, folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config))
@@ -28,8 +25,7 @@ def save_gpt2(folder: Path, **config) -> Path:
                 # Gains and biases matter too; transformers leaves them at 1 and 0.
                 if weight.dim() == 1:
                     weight += 0.1 * torch.randn_like(weight)
-        model.save_pretrained(folder)
-    return folder
+    return save_with_tokenizer(folder, model)
 
 
 TINY_GPT2 = {

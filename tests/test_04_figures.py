@@ -166,10 +166,10 @@ def _run(spec: SweepSpec) -> Float[Tensor, "..."]:
     model = model_in_use()
     model.reset_hooks(including_permanent=True)  # those of an earlier exercise
     data = load_ioi(model)
-    _, clean_cache = model.run_with_cache(data.clean_tokens)
-    arguments = model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data)
     if sweeps.why_unsupported(model):
         return reference_sweep(spec.name, model, data).cpu()
+    _, clean_cache = model.run_with_cache(data.clean_tokens)
+    arguments = model, data.corrupted_tokens, clean_cache, make_ioi_metric(model, data)
     return getattr(sweeps, spec.name)(*arguments, tokens_read=data.answer_tokens).cpu()
 
 

@@ -106,6 +106,11 @@ def has_published_heads() -> bool:
     return model_name() in ("gpt2-small", "ioi-mini")
 
 
+def n_key_value_heads(model: TransformerBridge) -> int:
+    """Return how many heads of keys and values each layer has: as many as query heads, or fewer, which these share."""
+    return model.cfg.n_key_value_heads or model.cfg.n_heads
+
+
 def find_model_folder(name: str) -> Path:
     """Return the folder, in Hugging Face format, that holds the model `name`; download it if it is not cached.
 

@@ -25,7 +25,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from utils.errors import WorkbookError
 from utils.ioi import IOIData, make_ioi_metric
 from utils.memoized_forward import SuffixCache, memoized_forward
-from utils.sweep_specs import SWEEPS, SweepSpec
+from utils.models import n_key_value_heads
+from utils.sweep_specs import ATTENDED_TO, SWEEPS, SweepSpec
 
 TOLERANCE: dict[str, Any] = {"rtol": 1.3e-6, "atol": 1e-5}
 """Where two float32 results count as equal: the defaults of `torch.testing.assert_close`."""
@@ -58,7 +59,7 @@ def by_query_head(model: TransformerBridge, result: Float[Tensor, "*axes key_hea
 
     On a model whose query heads share none, that is the map itself.
     """
-    n_heads, shared = model.cfg.n_heads, model.cfg.n_key_value_heads or model.cfg.n_heads
+    n_heads, shared = model.cfg.n_heads, n_key_value_heads(model)
     return result[..., :shared].repeat_interleave(n_heads // shared, dim=-1)
 
 
@@ -142,7 +143,7 @@ def _compute(
 
 def _number_of_runs(spec: SweepSpec, model: TransformerBridge, data: IOIData) -> int:
     cfg, positions = model.cfg, data.clean_tokens.shape[1] if spec.by_position else 1
-    heads = [(c in "kv" and cfg.n_key_value_heads) or cfg.n_heads for c in spec.components]
+    heads = [n_key_value_heads(model) if name in ATTENDED_TO else cfg.n_heads for name in spec.components]
     return cfg.n_layers * positions * (sum(heads) if "head" in spec.axes else len(heads))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 BLOCK_COMPONENTS = ("resid_pre", "attn_out", "mlp_out")
 HEAD_COMPONENTS = ("z", "q", "k", "v", "pattern")
 """The first axis of transformer_lens's `..._every` sweeps, in order."""
+ATTENDED_TO = ("k", "v")
+"""What later positions read, while all other activations act on their own position; query heads may share it."""
 
 
 @dataclass(frozen=True)

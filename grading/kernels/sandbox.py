@@ -50,7 +50,7 @@ TMP_BYTES = 512 * 2**20
 SHARED_MEMORY_BYTES = 64 * 2**20
 FILE_BYTES = COPY_BYTES + TMP_BYTES + SHARED_MEMORY_BYTES
 UNPRIVILEGED_ID = "65534"
-"""The user and group as they are called inside: `nobody`, whoever grades."""
+"""The user and group as they are called inside: `nobody`."""
 FIRST_ID = 0x70000000
 """The first of the numbers that Linux distributions give to no user and no container."""
 

@@ -23,7 +23,7 @@ SHARED_ANONYMOUS = 0x01 | 0x20
 """Flags of mmap(2) that are refused together: what such a mapping keeps is counted only while it is mapped whole."""
 
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM  # of libseccomp's seccomp.h, as are the names below
-SCMP_FLTATR_CTL_TSYNC, SCMP_CMP_MASKED_EQ = 4, 7
+SCMP_CMP_MASKED_EQ = 7
 
 
 class ArgumentComparison(ctypes.Structure):

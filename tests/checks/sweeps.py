@@ -30,9 +30,9 @@ from tests.checks.reference_hooks import check_apart_from_hooks
 from tests.checks.runs import record
 from utils.ioi import IOIData, load_ioi
 from utils.memoized_forward import SuffixCache, memoized_forward
-from utils.models import model_in_use
+from utils.models import model_in_use, n_key_value_heads
 from utils.references import TOLERANCE, cached_suffixes, reference_sweep
-from utils.sweep_specs import SWEEPS, SweepSpec
+from utils.sweep_specs import ATTENDED_TO, SWEEPS, SweepSpec
 
 _results: WeakKeyDictionary[TransformerBridge, dict[str, tuple[Callable, Tensor]]] = WeakKeyDictionary()
 """For `result_of`: by model and sweep, the function that was checked last and its result."""
@@ -74,8 +74,8 @@ def _check_sweep(function: Callable, spec: SweepSpec) -> None:
 
 def why_not_on_the_loaded_model(spec: SweepSpec, model: TransformerBridge, data: IOIData) -> str:
     """Return why a right answer may fail on this model, as half a sentence; empty if none does."""
-    shared = model.cfg.n_key_value_heads or model.cfg.n_heads
-    if {"k", "v"} & set(spec.components) and shared < model.cfg.n_heads:
+    shared = n_key_value_heads(model)
+    if set(ATTENDED_TO) & set(spec.components) and shared < model.cfg.n_heads:
         return f"the loaded one has {shared} heads of keys and values for its {model.cfg.n_heads} heads of queries"
     if spec.name not in SWEEPS and not _is_its_blocks(model, data):
         return "the loaded one computes more than its blocks, ln_final and unembed, called one after the other"

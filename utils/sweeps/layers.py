@@ -19,6 +19,7 @@ from transformer_lens.model_bridge.generalized_components import AttentionBridge
 from transformers.pytorch_utils import Conv1D
 
 from utils.errors import WorkbookError
+from utils.models import n_key_value_heads
 from utils.sweeps.arithmetic import ACTIVATIONS, NO_ACTIVATION, Activation, Rotation, attend_after, linear, linear_and
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -104,7 +105,7 @@ class Block:
         """Whether attention and MLP both read resid_pre, and nothing reads the residual stream in between."""
         self.has_mlp = mlp is not None
         heads = [len(project.W) / cfg.d_head for project in (self.project_q, self.project_k, self.project_v)]
-        kv_heads = cfg.n_key_value_heads or cfg.n_heads
+        kv_heads = n_key_value_heads(model)
         if heads != [cfg.n_heads, kv_heads, kv_heads] or not attn.is_causal:
             raise refusal("its attention is of another kind")
         self.discards_patterns = type(attn).forward is AttentionBridge.forward and not hasattr(

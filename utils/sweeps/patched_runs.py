@@ -12,13 +12,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils.ioi import Metric
-from utils.models import DEFAULT_THREADS
+from utils.models import DEFAULT_THREADS, n_key_value_heads
 from utils.progress import progress_bar
-from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
+from utils.sweep_specs import ATTENDED_TO, HEAD_COMPONENTS, SweepSpec
 from utils.sweeps.layers import Block, Ragged, SweepError, Unembedding, read_layers, refusal
 from utils.sweeps.patches import (
     AFTER_MLP,
-    ATTENDED_TO,
     BEFORE_ATTENTION,
     BEFORE_MLP,
     Patch,
@@ -339,7 +338,7 @@ def _in_the_axes_of(
 
     There are fewer columns of keys and values then; in a stack of maps, the missing ones are 0.
     """
-    kv_heads = model.cfg.n_key_value_heads or model.cfg.n_heads
+    kv_heads = n_key_value_heads(model)
     if spec.last_axis == "dest_pos":
         result = result.transpose(-1, -2)  # from the order of the other maps by position
     if not spec.has_component_axis:

@@ -21,13 +21,11 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.utilities import get_act_name
 
-from utils.sweep_specs import HEAD_COMPONENTS, SweepSpec
+from utils.sweep_specs import ATTENDED_TO, HEAD_COMPONENTS, SweepSpec
 from utils.sweeps.arithmetic import attend
 from utils.sweeps.layers import Block, SweepError
 
 BEFORE_ATTENTION, BEFORE_MLP, AFTER_MLP = range(3)
-# Keys and values act on every position after their own; all other activations act on their own position.
-ATTENDED_TO = ("k", "v")
 EVERYWHERE = slice(None)
 
 
