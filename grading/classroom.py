@@ -3,33 +3,28 @@
 import contextlib
 import dataclasses
 import fcntl
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dask
 import psutil
-from distributed import Client, Future, LocalCluster, as_completed
 from nbgrader.api import InvalidEntry
 from nbgrader.apps import NbGrader
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 from traitlets import TraitError
 
-from grading import folders, gradebooks, preflight, results, submissions, tables, worker
+from grading import executors, folders, gradebooks, preflight, results, submissions, tables, worker
 from grading.course import Course, course_of, escape_undecodable, printable, why_invalid_name
 from grading.errors import GradingError
 from grading.gradebooks import CourseGradebook
 from grading.kernels import sandbox
 from grading.settings import ClassGrading
 from grading.worker import Task
-
-WORKER_TIMEOUT_SECONDS = 10
-"""How long to wait for a running scheduler's first worker."""
 
 
 @dataclass
@@ -150,49 +145,23 @@ class Classroom:
     def _grade_all(self, tasks: list[Task], progress: tqdm) -> list[str]:
         """Have workers grade these submissions; enter each result as soon as it arrives."""
         failed = []
-        with self._connect(len(tasks)) as client:
-            grade_right_answer(client, tasks[0])
-            futures = {client.submit(worker.grade, task, pure=False): task for task in tasks}
+        settings = self.settings
+        with (
+            executors.scheduler(settings.scheduler, settings.sandboxed)
+            if settings.scheduler
+            else executors.threads(min(settings.workers, len(tasks)))
+        ) as (workers, machines):
+            grade_right_answer(machines, tasks[0])
+            futures = {workers.submit(worker.grade, task): task for task in tasks}
             for future in as_completed(futures):
                 task = futures[future]
-                if future.status != "finished":
-                    progress.write(printable(f"{task.student}: NOT GRADED ({why_failed(future)})"))
+                if reason := executors.why_failed(future):
+                    progress.write(printable(f"{task.student}: NOT GRADED ({reason})"))
                     progress.update()
                     failed.append(task.student)
                 elif not self.enter(task, progress):
                     failed.append(task.student)
-                future.release()
         return failed
-
-    @contextlib.contextmanager
-    def _connect(self, tasks: int) -> Iterator[Client]:
-        """Connect to the workers of a running scheduler, or to processes on this machine that end with the block."""
-        if address := self.settings.scheduler:
-            # It would print pages about a lost scheduler, where one sentence below is enough.
-            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-            try:
-                client = Client(address, timeout=10)
-            except (OSError, ValueError) as error:
-                raise GradingError(f"No scheduler answers at {address}: {error}") from None
-            with client:
-                require_workers(client, address)
-                if self.settings.sandboxed:
-                    require_sandboxes(client)
-                yield client
-            return
-        # It would look into the workers a hundred times a second.
-        dask.config.set({"distributed.worker.profile.enabled": False})
-        cluster = LocalCluster(
-            n_workers=min(self.settings.workers, tasks),
-            threads_per_worker=1,
-            # nbgrader's processes are not the workers' own memory, and have limits of their own.
-            memory_limit=None,
-            dashboard_address=None,
-            local_directory=str(worker.scratch(self.course)),
-            silence_logs=50,
-        )
-        with contextlib.closing(cluster), Client(cluster) as client:
-            yield client
 
     def enter(self, task: Task, progress: tqdm) -> bool:
         """Enter a result, and print a line on it; return whether all of it could be graded and entered."""
@@ -255,39 +224,9 @@ def kill_sandboxes(scratch: Path) -> None:
                 process.kill()
 
 
-def grade_right_answer(client: Client, task: Task) -> None:
-    """Have every worker grade a right answer. Raises `GradingError` if one of them cannot."""
+def grade_right_answer(machines: list[Executor], task: Task) -> None:
+    """Have every machine grade a right answer. Raises `GradingError` if one of them cannot."""
     answer = preflight.right_answer(task.course, task.notebooks)
-    # A worker that is killed meanwhile has another name when it is back.
-    where = [{"workers": [address], "allow_other_workers": True} for address in client.nthreads()]
-    futures = [client.submit(preflight.run, task, answer, pure=False, **each) for each in where]
-    for future in as_completed(futures):
-        if future.status != "finished":
-            raise GradingError(f"No submission was graded: {why_failed(future)}")
-
-
-def why_failed(future: Future) -> str:
-    """Return why a worker has not finished its task; without the scheduler, the task's state is unknown."""
-    return "the connection to the scheduler was lost" if future.cancelled() else str(future.exception())
-
-
-def require_workers(client: Client, address: str) -> None:
-    """Raise `GradingError` if the scheduler has no workers, so that tasks would wait forever."""
-    try:
-        client.wait_for_workers(1, timeout=WORKER_TIMEOUT_SECONDS)
-    except TimeoutError:
-        raise GradingError(
-            f"The scheduler at {address} has no workers: start them with `dask worker {address} --nthreads 1`, one for "
-            "each core."
-        ) from None
-
-
-def require_sandboxes(client: Client) -> None:
-    """Raise `GradingError` if a worker cannot create a sandbox, so that it would reject every submission."""
-    # A worker that cannot import this package returns an error.
-    for address, reason in client.run(sandbox.why_unavailable, on_error="return").items():
-        if reason:
-            raise GradingError(
-                f"The worker at {address} cannot sandbox students' code: {reason}. Fix that or stop this worker; "
-                "if you trust all of the code, add --without-sandbox."
-            )
+    for future in as_completed([machine.submit(preflight.run, task, answer) for machine in machines]):
+        if reason := executors.why_failed(future):
+            raise GradingError(f"No submission was graded: {reason}")

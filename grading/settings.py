@@ -15,7 +15,8 @@ class ClassGrading(Configurable):
     workers = Integer(
         CPU_COUNT,
         min=1,
-        help="Processes on this machine that grade, by default one per core that may be used; unused with a scheduler",
+        help="How many submissions this machine grades at a time, by default one per core that may be used; unused "
+        "with a scheduler",
     ).tag(config=True)
     scheduler = Unicode(
         "", help="The address of a running dask scheduler, such as tcp://host:8786, whose workers grade"

@@ -1,6 +1,7 @@
 """The task of a worker: grade one submission in a folder of its own, and save the result.
 
-The worker survives whatever the submission does: nbgrader runs in a separate process with a time limit.
+A worker is a thread of `python -m grading`, or a worker of a dask scheduler. It survives whatever the submission does:
+nbgrader runs in a separate process with a time limit.
 """
 
 import contextlib

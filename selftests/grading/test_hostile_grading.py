@@ -141,7 +141,7 @@ def graded(base: Path, honest_course: Path, request: pytest.FixtureRequest) -> C
         course_after=snapshot(course, CHANGED_BY_GRADING),
         home_before=before[1],
         home_after=snapshot(home),
-        scratch=sorted(path for path in snapshot(scratch) if not path.startswith("dask-scratch")),
+        scratch=sorted(snapshot(scratch)),
         processes=remaining_processes(course),
         called=called,
     )
