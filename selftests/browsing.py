@@ -28,6 +28,13 @@ HEIGHT_OF_A_PICTURE = 2000
 
 HEAT_MAP = ".js-plotly-plot .main-svg .hm image"
 ATTENTION = "[id^='circuits-vis'] canvas"
+KINDS_OF_FIGURES = (
+    ".jp-OutputArea .js-plotly-plot",
+    ".jp-OutputArea .attention-view",
+    ".jp-OutputArea svg[role='img']",
+    ".jp-OutputArea details:has(table)",
+)
+"""Heat maps, attention views, diagrams and published maps, as `Figures` counts them."""
 ERROR = "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
 
 

@@ -23,6 +23,7 @@ from selftests.browsing import (
     COURSE,
     ERROR,
     HEAT_MAP,
+    KINDS_OF_FIGURES,
     assert_asks_nobody_else,
     failed_requests,
     keep_picture,
@@ -57,10 +58,6 @@ OTHER_ERRORS = {
 FORMULA_FONT = re.compile(r"^403 .*/static/notebook/\w+\.woff$")
 PROMPT = ".jp-NotebookPanel .jp-CodeCell .jp-InputPrompt"
 IDLE = ".jp-NotebookPanel-toolbar .jp-Notebook-ExecutionIndicator[data-status='idle']"
-PLOT = ".jp-OutputArea .js-plotly-plot"
-ATTENTION_VIEW = ".jp-OutputArea .attention-view"
-DIAGRAM = ".jp-OutputArea svg[role='img']"
-PUBLISHED_MAP = ".jp-OutputArea details:has(table)"
 FOLDED = ".jp-OutputArea details:not([open])"
 
 CONNECTED_AND_IDLE = """
@@ -212,14 +209,13 @@ def assert_figures_drawn(browser: webdriver.Chrome, expected: Figures, picture_n
     """There are as many figures as expected, and each is drawn once one has unfolded it and scrolled to it."""
     for folded in find(browser, FOLDED):
         browser.execute_script("arguments[0].open = true", folded)
-    selectors = (PLOT, ATTENTION_VIEW, DIAGRAM, PUBLISHED_MAP)
-    plots, views, diagrams, maps = (find(browser, selector) for selector in selectors)
+    plots, views, diagrams, maps = (find(browser, selector) for selector in KINDS_OF_FIGURES)
     assert Figures(len(plots), len(views), len(diagrams), len(maps)) == expected
     contents = [(plot, HEAT_MAP) for plot in plots] + [(view, ATTENTION) for view in views]
     for number, (figure, content) in enumerate(contents + [(diagram, None) for diagram in diagrams], start=1):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", figure)
         drawn = is_drawn(figure, content)
-        wait(browser, drawn, f"figure {number}, {content or DIAGRAM}, is empty", 20)
+        wait(browser, drawn, f"figure {number}, {content or 'diagram'}, is empty", 20)
         keep_picture(browser, f"{picture_name}_{number}")
 
 
@@ -236,9 +232,10 @@ def assert_nothing_failed(browser: webdriver.Chrome, lab_url: str) -> None:
     assert severe_messages(browser) == []
 
 
+# It has figures of every kind; test_preview.py looks at those of all notebooks.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FIGURES)
-def test_solutions_in_jupyterlab(browser, lab_url, name):
+def test_solutions_in_jupyterlab(browser, lab_url):
+    name = "04_attention_patterns"
     open_in_lab(browser, lab_url, f"solved/{name}.ipynb")
     run_all_cells(browser)
     assert errors(browser) == []

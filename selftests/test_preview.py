@@ -18,6 +18,7 @@ from selftests.browsing import (
     COURSE,
     ERROR,
     HEAT_MAP,
+    KINDS_OF_FIGURES,
     assert_asks_nobody_else,
     keep_picture,
     keep_whole_page,
@@ -26,6 +27,7 @@ from selftests.browsing import (
     severe_messages,
     wait,
 )
+from selftests.figures import FIGURES, Figures
 
 pytestmark = pytest.mark.usefixtures("needed_programs")
 
@@ -134,6 +136,7 @@ def test_every_cell_of_the_solutions_shows_what_it_draws(browser, site, name):
     assert expected
     seen = "return document.getElementById(`cell-id=${arguments[0]}`).querySelector(arguments[1]) != null"
     assert [(cell, picture) for cell, picture in expected if not browser.execute_script(seen, cell, picture)] == []
+    assert Figures(*(len(browser.find_elements(By.CSS_SELECTOR, kind)) for kind in KINDS_OF_FIGURES)) == FIGURES[name]
 
 
 @pytest.mark.slow

@@ -1,17 +1,20 @@
 """The fast sweeps on each family of models: the numbers of transformer_lens.patching."""
 
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 from transformer_lens import patching
 from transformer_lens.utilities import get_act_name
 
-from bench.__main__ import MIB, with_peak_memory
+from bench.__main__ import MIB
 from selftests.families import FAMILIES, LARGE_LLAMA, NATIVE, boot, native_model, save_model
 from selftests.random_gpt2 import logit_difference, make_case, slow
 from tests.checks.cases import SweepCase
@@ -95,12 +98,23 @@ def test_a_model_in_bfloat16_gives_what_transformer_lens_gives_up_to_its_roundin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sweeps_on_a_model_of_a_billion_parameters_stay_within_max_memory(dtype):
-    case = make_case(boot(LARGE_LLAMA, dtype=dtype, largest=0.05), batch=8, positions=15, differing=(13,))
-    name, bound = "get_act_patch_attn_head_out_all_pos", 192 * MIB
+def test_sweeps_on_a_model_of_a_billion_parameters_stay_within_max_memory(tmp_path):
+    case = make_case(boot(LARGE_LLAMA, dtype=torch.bfloat16, largest=0.05), batch=8, positions=15, differing=(13,))
+    name, bound = "get_act_patch_attn_head_out_all_pos", 128 * MIB
     with pytest.raises(sweeps.SweepError, match="more than max_memory"):
         fast(name, case, max_memory=64 * MIB)
-    result, peak = with_peak_memory(lambda: fast(name, case, max_memory=bound))
+    result, peak = with_peak_of_tensors(lambda: fast(name, case, max_memory=bound), tmp_path / "trace.json")
     assert result.isfinite().all()
-    assert peak is None or peak <= bound
+    assert bound / 4 < peak < bound
+
+
+def with_peak_of_tensors(function: Callable[[], torch.Tensor], trace: Path) -> tuple[torch.Tensor, int]:
+    """What the function returns, and the most bytes of tensors that it made at a time.
+
+    What the process takes from the system depends on the machine, and on what the process has done before.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        result = function()
+    profiler.export_chrome_trace(str(trace))
+    events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    return result, max(event["args"]["Total Allocated"] for event in events if event.get("name") == "[memory]")
