@@ -110,6 +110,13 @@ def test_axes_carry_names_and_labels():
     assert list(figure.data[0].y) == ["r", "s", "t"]
 
 
+def test_the_horizontal_axis_of_every_facet_has_its_name():
+    layout = heat_map(random_tensor(5, 12, 12), xaxis="head", yaxis="layer").layout
+    names = [layout[name].title.text for name in layout if re.fullmatch(r"xaxis\d*", name)]
+    assert len(names) >= 5
+    assert set(names) == {"head"}
+
+
 def test_the_tooltip_of_a_map_of_heads_names_the_head():
     template = heat_map(random_tensor(3, 4), xaxis="head", yaxis="layer").data[0].hovertemplate
     assert template.startswith("head %{y}.%{x}<br>value")

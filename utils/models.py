@@ -36,12 +36,13 @@ SMALL_MODEL_PARAMETERS = 20_000_000
 DEFAULT_THREADS = torch.get_num_threads()
 
 FALLBACK_NOTE = """Model: ioi-mini, the small model built into this workbook.
-The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer. ioi-mini was
-trained to show the same circuit at the same heads, so everything below works, but it is not the real model.
+The weights of gpt2-small are not in the Hugging Face cache, and the hub does not answer.
+ioi-mini was trained to show the same circuit at the same heads, so everything below works,
+but it is not the real model.
 With a network, load_model("gpt2-small") downloads that one (550 MB, once)."""
 
-OTHER_HEADS_NOTE = """The text speaks of gpt2-small's layers and heads. This model has {} layers of {} heads; where a
-cell needs some of these heads, it takes this model's own with the largest effects."""
+OTHER_HEADS_NOTE = """The text speaks of gpt2-small's layers and heads. This model has {} layers of {} heads;
+where a cell needs some of these heads, it takes this model's own with the largest effects."""
 
 _in_use: tuple[str, TransformerBridge] | None = None
 _preloaded: dict[tuple[str, str], TransformerBridge] = {}

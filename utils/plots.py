@@ -67,7 +67,7 @@ def heat_map(
     cell = max(min(cell, CELL), 1 if facets == 1 else SMALLEST_CELL_OF_A_FACET)
     columns = max(min(columns, (room + FACET_GAP) // (cell * cells + FACET_GAP)), 1)
     rows = -(-facets // columns)
-    row_gap = below + 5
+    row_gap = below + 12  # with room for the titles of the facets below
     inner_width = columns * cell * values.shape[-1] + (columns - 1) * FACET_GAP
     inner_height = rows * cell * values.shape[-2] + (rows - 1) * row_gap
 
@@ -91,9 +91,9 @@ def heat_map(
         place = "head %{y}.%{x}"  # as in the text: 9.6
     hover = f"{place}<br>value: %{{z}}<extra></extra>"
     figure.update_traces(hovertemplate=hover, zhoverformat=".3f", xgap=1, ygap=1)
-    # Every row and column has its label, in every facet. Dragging does not zoom.
+    # Every column has its label and the axis its name, in every facet. Dragging does not zoom.
     axis = {"dtick": 1, "fixedrange": True, "showgrid": False, "zeroline": False}
-    figure.update_xaxes(axis, tickangle=-45 * (x is not None), showticklabels=True)
+    figure.update_xaxes(axis, tickangle=-45 * (x is not None), showticklabels=True, title_text=xaxis)
     figure.update_yaxes(axis)
     if facet_labels is not None:
         names = list(facet_labels)  # in place of plotly's own titles, "facet_col=0" and so on
@@ -119,7 +119,7 @@ def _longest(labels: Sequence[str] | None) -> int:
 def attention_view(
     pattern: Float[Tensor, "head pos_q pos_k"], str_tokens: Sequence[str], head_names: Sequence[str]
 ) -> HTML:
-    """Return a circuitsvis view of some heads' attention patterns on one prompt: select a head, hover over a token.
+    """Return a circuitsvis view of some heads' attention patterns on one prompt: select a head, hover over a square.
 
     `str_tokens` is the prompt's tokens as text and `head_names` names the heads, for example `["9.9", "9.6"]`. The
     output contains the JavaScript (1.3 MB), so that the view needs no network: show several heads in one view.

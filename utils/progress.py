@@ -15,4 +15,4 @@ def progress_bar(total: int | None, wanted: bool = True) -> tqdm:
     """
     disable = {} if wanted else {"disable": True}  # passing False would override TQDM_DISABLE
     # A saved page shows every state of the bar, so update it once a second only.
-    return tqdm(total=total, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit="run", **disable)
+    return tqdm(total=total, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit=" runs", **disable)
