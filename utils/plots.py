@@ -67,7 +67,7 @@ def heat_map(
     cell = max(min(cell, CELL), 1 if facets == 1 else SMALLEST_CELL_OF_A_FACET)
     columns = max(min(columns, (room + FACET_GAP) // (cell * cells + FACET_GAP)), 1)
     rows = -(-facets // columns)
-    row_gap = below + 12  # with room for the titles of the facets below
+    row_gap = max(below + 12, 72)  # with room for the titles of the facets below
     inner_width = columns * cell * values.shape[-1] + (columns - 1) * FACET_GAP
     inner_height = rows * cell * values.shape[-2] + (rows - 1) * row_gap
 
