@@ -19,6 +19,7 @@ from utils import (
     load_ioi,
     make_ioi_metric,
     models,
+    progress,
     published_patching,
     references,
 )
@@ -263,6 +264,15 @@ def test_compute_references_computes_what_is_missing(tiny_model, tiny_data, cach
     result.unlink()
     references.compute_references(tiny_model, tiny_data)
     assert computed[8:] == [RESID_PRE, RESID_PRE]
+
+
+def test_the_progress_is_text_on_stdout(tiny_model, tiny_data, monkeypatch, capfd):
+    monkeypatch.setattr(progress, "SECONDS_WITHOUT_A_BAR", 0)
+    utils.reference_sweep(RESID_PRE, tiny_model, tiny_data)
+    out, err = capfd.readouterr()
+    assert "100%" in out
+    assert "runs/s]" in out
+    assert err == ""
 
 
 def test_nothing_goes_to_stderr(tiny_model, tiny_data, capfd):
