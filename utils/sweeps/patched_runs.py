@@ -51,8 +51,8 @@ DOC = """Patch {components}, one at a time, and return the metric of each patche
         tokens_read: the tokens whose logits the metric reads, a tensor of any shape such as answer_tokens; the logits
             of other tokens are not computed then. Default: all tokens.
         all_positions: give the metric the logits of every position, for a metric that reads others than the last.
-        max_memory: how many bytes the sweep may take, besides the model and clean_cache. Batches are never larger than
-            is fast.
+        max_memory: how many bytes the sweep's tensors may take at a time, besides the model and clean_cache; the
+            process takes up to half as much again. Batches are never larger than is fast.
         progress: show a progress bar, on stdout, if the work takes longer than two seconds.
 
     Raises `SweepError` for a model of another kind (see `why_unsupported`), for an activation that the model does not
