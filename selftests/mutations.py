@@ -33,22 +33,22 @@ EQUIVALENT = (
     ("device=corrupted_tokens.device", "", "a result may lie on any device"),
     ('[f"{layer}.{head}" for layer, head in heads]', "None", "a figure may have any labels, or none"),
 )
-NAMES_IN_A_FIGURE = re.compile(r',? ?\b(x|y|xaxis|yaxis|facet_labels)=("[^"]*"|\w+)')
+NAMES_IN_A_FIGURE = re.compile(r',? ?\b(title|x|y|xaxis|yaxis|facet_labels)=("[^"]*"|\w+)')
 
 
 def why_equivalent(mutant: Mutant) -> str:
     """Why the mutant gives what the solution gives; empty where it does not."""
     removed, added = mutant.diff
-    if "heat_map(" in removed and _without_names(removed) == _without_names(added):
+    if "heat_map(" in mutant.original and _without_names(mutant.original) == _without_names(mutant.source):
         return "a figure may have any labels, or none"
     return next(
         (why for part, other, why in EQUIVALENT if part in removed and removed.replace(part, other) == added), ""
     )
 
 
-def _without_names(call: str) -> str:
-    """The call that draws a figure, without the names of its axes, rows, columns and facets."""
-    return NAMES_IN_A_FIGURE.sub("", call).replace(", )", ")")
+def _without_names(source: str) -> str:
+    """Code that draws a figure, in one line, without the title and the names of axes, rows, columns and facets."""
+    return re.sub(r"[ ,]*\)", ")", NAMES_IN_A_FIGURE.sub("", " ".join(source.split())))
 
 
 def is_killed(mutant: Mutant) -> bool:
