@@ -502,19 +502,20 @@ def clone(pristine_clone: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "variables"),
-    [
-        ([], {"PYTHONPATH": str(REPOSITORY)}),
-        (["--without-sandbox"], {"PYTHONSAFEPATH": "1"}),
-    ],
-)
-def test_a_clone_is_graded_with_its_own_packages(
-    clone: Path, options: list[str], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
-):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    grade(clone, *options)
+def test_a_clone_is_graded_with_its_own_packages(clone: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    grade(clone)
+    assert points(clone) == {"ann": 4}
+
+
+@pytest.mark.slow
+def test_a_clone_whose_own_packages_are_not_found_is_refused(clone: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    refused = grade(clone, "--without-sandbox", code=1).splitlines()[-1]
+    assert refused.startswith("No submission was graded: the workbook's packages are imported from ")
+    assert refused.endswith(f"; set PYTHONPATH={clone}")
+    monkeypatch.setenv("PYTHONPATH", str(clone))
+    grade(clone, "--without-sandbox")
     assert points(clone) == {"ann": 4}
 
 
