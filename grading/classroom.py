@@ -21,6 +21,7 @@ from traitlets import TraitError
 from grading import executors, folders, gradebooks, preflight, results, submissions, tables, worker
 from grading.course import Course, course_of, escape_undecodable, printable, why_invalid_name
 from grading.errors import GradingError
+from grading.executors import Executors
 from grading.gradebooks import CourseGradebook
 from grading.kernels import sandbox
 from grading.settings import ClassGrading
@@ -145,13 +146,8 @@ class Classroom:
     def _grade_all(self, tasks: list[Task], progress: tqdm) -> list[str]:
         """Have workers grade these submissions; enter each result as soon as it arrives."""
         failed = []
-        settings = self.settings
-        with (
-            executors.scheduler(settings.scheduler, settings.sandboxed)
-            if settings.scheduler
-            else executors.threads(min(settings.workers, len(tasks)))
-        ) as (workers, machines):
-            grade_right_answer(machines, tasks[0])
+        with self._connect(len(tasks)) as (workers, each_worker):
+            grade_right_answer(each_worker, tasks[0])
             futures = {workers.submit(worker.grade, task): task for task in tasks}
             for future in as_completed(futures):
                 task = futures[future]
@@ -162,6 +158,12 @@ class Classroom:
                 elif not self.enter(task, progress):
                     failed.append(task.student)
         return failed
+
+    def _connect(self, tasks: int) -> contextlib.AbstractContextManager[Executors]:
+        """Return the workers: those of a running scheduler if one is set, else threads here."""
+        if address := self.settings.scheduler:
+            return executors.scheduler(address, self.settings.sandboxed)
+        return executors.threads(min(self.settings.workers, tasks))
 
     def enter(self, task: Task, progress: tqdm) -> bool:
         """Enter a result, and print a line on it; return whether all of it could be graded and entered."""
@@ -224,9 +226,9 @@ def kill_sandboxes(scratch: Path) -> None:
                 process.kill()
 
 
-def grade_right_answer(machines: list[Executor], task: Task) -> None:
-    """Have every machine grade a right answer. Raises `GradingError` if one of them cannot."""
+def grade_right_answer(workers: list[Executor], task: Task) -> None:
+    """Have each of these grade a right answer. Raises `GradingError` if one of them cannot."""
     answer = preflight.right_answer(task.course, task.notebooks)
-    for future in as_completed([machine.submit(preflight.run, task, answer) for machine in machines]):
+    for future in as_completed([each.submit(preflight.run, task, answer) for each in workers]):
         if reason := executors.why_failed(future):
             raise GradingError(f"No submission was graded: {reason}")

@@ -1,7 +1,7 @@
 """What runs the tasks of grading a class: threads of this process, or the workers of a running dask scheduler.
 
-Both are executors of Python's `concurrent.futures`. Each comes with one more for every machine, for what has to be
-tried on all of them.
+Both are executors of Python's `concurrent.futures`. Each comes with further ones for what has to be tried wherever a
+task may run: in this process, or on every worker of the scheduler, which may be on a machine of its own.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ WORKER_TIMEOUT_SECONDS = 10
 """How long to wait for a running scheduler, and for its first worker."""
 
 Executors = tuple[Executor, list[Executor]]
-"""The executor of all tasks, and one for each machine."""
+"""The executor of all tasks, and one for each place where they run."""
 
 
 @contextlib.contextmanager

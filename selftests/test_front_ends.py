@@ -42,7 +42,7 @@ VS_CODE = FrontEnd({"VSCODE_PID": "1"}, ipywidgets=False)
 COLAB = FrontEnd({"COLAB_NOTEBOOK_ID": "1"})
 JUPYTER_WITHOUT_IPYWIDGETS = FrontEnd(ipywidgets=False)
 
-# The browser tests run all of them in JupyterLab. In VS Code, one with figures of every kind will do.
+# The preview runs all of them, and the demo grades them. In VS Code, one with figures of every kind will do.
 RUNS = [
     pytest.param(("00_introduction", VS_CODE), id="00_introduction-vs_code"),
     pytest.param(("04_attention_patterns", VS_CODE), id="04_attention_patterns-vs_code", marks=pytest.mark.slow),
