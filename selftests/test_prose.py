@@ -361,7 +361,7 @@ One sentence on why it matters.
 
 What to write."""
 WORDS_A_MINUTE = 90
-APPENDIX = "06_fast_sweeps"
+APPENDIX = "09_fast_sweeps"
 
 
 def times(notebook: nbformat.NotebookNode) -> tuple[int, int]:

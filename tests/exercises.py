@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS, SWEEPS, SweepSpec
 
 RESID_PRE_FAST = replace(SWEEPS["get_act_patch_resid_pre"], name="get_act_patch_resid_pre_fast")
-"""The learner's own fast sweep of notebook 06."""
+"""The learner's own fast sweep of notebook 09."""
 SWEEP_ARGUMENTS = ("model", "corrupted_tokens", "clean_cache", "patching_metric")
 
 
@@ -111,10 +111,10 @@ EXERCISES = (
     Exercise("my_circuit", "05_circuit", points=2, part="name mover"),
     Exercise("my_circuit", "05_circuit", points=1, part="negative name mover"),
     Exercise("my_circuit", "05_circuit", points=1, bonus=True, part="previous token"),
-    Exercise("run_from_layer", "06_fast_sweeps", points=1, bonus=True, arguments=("model", "residual", "layer")),
+    Exercise("run_from_layer", "09_fast_sweeps", points=1, bonus=True, arguments=("model", "residual", "layer")),
     Exercise(
         "get_act_patch_resid_pre_fast",
-        "06_fast_sweeps",
+        "09_fast_sweeps",
         points=1,
         bonus=True,
         arguments=SWEEP_ARGUMENTS,

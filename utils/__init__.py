@@ -19,6 +19,7 @@ from utils.diagrams import (
     patched_pass_diagram,
 )
 from utils.errors import ModelError, PromptError, WorkbookError
+from utils.interventions import ablation_hooks, heads_outside, mean_ablate, mean_outputs, path_patch
 from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
 from utils.models import has_published_heads, load_model, model_in_use, model_name
 from utils.plots import attention_view, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
@@ -40,6 +41,7 @@ __all__ = [
     "PromptError",
     "SweepError",
     "WorkbookError",
+    "ablation_hooks",
     "attention_view",
     "block_diagram",
     "by_query_head",
@@ -50,17 +52,21 @@ __all__ = [
     "has_published_heads",
     "head_inputs_diagram",
     "heads_or_strongest",
+    "heads_outside",
     "heat_map",
     "imshow",
     "load_ioi",
     "load_model",
     "logits_to_ave_logit_diff",
     "make_ioi_metric",
+    "mean_ablate",
+    "mean_outputs",
     "measure_evidence",
     "model_in_use",
     "model_name",
     "patch_reach_diagram",
     "patched_pass_diagram",
+    "path_patch",
     "position_labels",
     "published_attribution",
     "published_beside",

@@ -1,4 +1,4 @@
-"""Notebook 06: the sweep over resid_pre without the work whose result is known."""
+"""Notebook 09: the sweep over resid_pre without the work whose result is known."""
 
 import contextlib
 import dataclasses
