@@ -7,7 +7,7 @@ import os
 # no longer than before on an idle machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
-from utils.progress import import_with_a_bar
+from utils.progress import import_with_a_bar, with_progress_bar
 
 # These take nearly all of the import's time.
 import_with_a_bar("torch", "transformer_lens", "transformer_lens.model_bridge")
@@ -81,4 +81,5 @@ __all__ = [
     "reference_sweep",
     "sweeps",
     "topk_of_Nd_tensor",
+    "with_progress_bar",
 ]

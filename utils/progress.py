@@ -2,8 +2,12 @@
 
 import importlib
 import sys
+from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
+
+Item = TypeVar("Item")
 
 SECONDS_WITHOUT_A_BAR = 2.0
 
@@ -17,6 +21,14 @@ def progress_bar(total: int | None, wanted: bool = True, unit: str = " runs") ->
     disable = {} if wanted else {"disable": True}  # passing False would override TQDM_DISABLE
     # A saved page shows every state of the bar, so update it once a second only.
     return tqdm(total=total, delay=SECONDS_WITHOUT_A_BAR, mininterval=1.0, file=sys.stdout, unit=unit, **disable)
+
+
+def with_progress_bar(items: Collection[Item], unit: str = " runs") -> Iterator[Item]:
+    """Yield the items, such as the layers of a loop, while a progress bar counts them."""
+    with progress_bar(len(items), unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
 
 
 def import_with_a_bar(*packages: str) -> None:
