@@ -19,7 +19,15 @@ from utils.diagrams import (
     patched_pass_diagram,
 )
 from utils.errors import ModelError, PromptError, WorkbookError
-from utils.interventions import ablation_hooks, faithfulness, heads_outside, mean_ablate, mean_outputs, path_patch
+from utils.interventions import (
+    ablation_hooks,
+    faithfulness,
+    heads_outside,
+    heads_read,
+    mean_ablate,
+    mean_outputs,
+    path_patch,
+)
 from utils.ioi import (
     ANSWERS,
     PROMPTS,
@@ -63,6 +71,7 @@ __all__ = [
     "head_inputs_diagram",
     "heads_or_strongest",
     "heads_outside",
+    "heads_read",
     "heat_map",
     "imshow",
     "load_ioi",
