@@ -39,7 +39,7 @@ from utils.ioi import (
     with_other_names,
 )
 from utils.models import has_published_heads, load_model, model_in_use, model_name
-from utils.plots import attention_view, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
+from utils.plots import attention_view, bar_chart, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
 from utils.predictions import PredictionError, compare_prediction
 from utils.published import published_attribution, published_patching, published_results
 from utils.published_view import published_beside
@@ -60,6 +60,7 @@ __all__ = [
     "WorkbookError",
     "ablation_hooks",
     "attention_view",
+    "bar_chart",
     "block_diagram",
     "by_query_head",
     "circuit_diagram",

@@ -51,7 +51,7 @@ def path_patch(
         ]
         with model.hooks(fwd_hooks=freeze):
             _, recorded = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name in inputs)
-        receive = [_set_head(component, head, recorded[component, head[0]][:, :, head[1]]) for head in receivers]
+        receive = [head_hook(component, head, recorded[component, head[0]][:, :, head[1]]) for head in receivers]
         return model.run_with_hooks(corrupted_tokens, fwd_hooks=receive)
 
 
@@ -84,7 +84,7 @@ def mean_ablate(
 
 def ablation_hooks(means: Float[Tensor, "layer pos head d_head"], heads: Collection[Head]) -> list[Hook]:
     """Return the hooks of `mean_ablate`, for a run with other hooks besides."""
-    return [_set_head("z", (layer, head), means[layer, :, head]) for layer, head in heads]
+    return [head_hook("z", (layer, head), means[layer, :, head]) for layer, head in heads]
 
 
 def faithfulness(
@@ -111,30 +111,7 @@ def heads_outside(model: TransformerBridge, circuit: Mapping[str, Collection[Hea
     return [head for head in all_heads if head not in inside]
 
 
-def self_repair(
-    model: TransformerBridge,
-    tokens: Int[Tensor, "batch pos"],
-    clean_cache: ActivationCache,
-    means: Float[Tensor, "layer pos head d_head"],
-    ablated: Head,
-    negative: Collection[Head],
-    metric: Callable[[Float[Tensor, "batch pos d_vocab"]], Float[Tensor, ""]],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Return by how much later heads raise the metric after the ablation of a head: the others, and the negative ones.
-
-    Three runs of the clean prompts ablate the head by its mean: in the first every head of a later layer is frozen at
-    its output in `clean_cache`, in the second the negative ones alone, and in the third none. The others' part is the
-    second metric less the first, and the negative heads' part the third less the second.
-    """
-    later = [(layer, head) for layer in range(ablated[0] + 1, model.cfg.n_layers) for head in range(model.cfg.n_heads)]
-    metrics = []
-    for frozen in (later, negative, []):
-        freeze = [_set_head("z", (layer, head), clean_cache["z", layer][:, :, head]) for layer, head in frozen]
-        metrics.append(metric(model.run_with_hooks(tokens, fwd_hooks=[*ablation_hooks(means, [ablated]), *freeze])))
-    return metrics[1] - metrics[0], metrics[2] - metrics[1]
-
-
-def _set_head(component: str, head: Head, values: Float[Tensor, "*batch pos d_head"]) -> Hook:
+def head_hook(component: str, head: Head, values: Float[Tensor, "*batch pos d_head"]) -> Hook:
     """Return the hook that replaces one head's vectors in an activation."""
     layer, index = head
 
