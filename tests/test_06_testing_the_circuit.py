@@ -137,8 +137,9 @@ def _check_exchange(
     arguments = {"tokens": tokens, "first": first, "second": second}
     checked = "exchange_names exchanges the tokens at first[i] and second[i] in prompt i and leaves all others"
     result = _call(function, "exchange_names", arguments)
-    hint = shape_hint(result, tuple(tokens.shape), "batch pos") or "return the whole prompts"
-    actual = require_tensor(result, tuple(tokens.shape), tokens.dtype, checked, hint)
+    shape, of_variable = tuple(tokens.shape), "".join(global_hints(function))
+    hint = of_variable or shape_hint(result, shape, "batch pos") or "return the whole prompts"
+    actual = require_tensor(result, shape, tokens.dtype, checked, hint)
     if not torch.equal(actual, expected):
         row = int((actual != expected).any(1).int().argmax())
         places = f"prompt {row}, first {int(first[row])}, second {int(second[row])}, {tokens[row].tolist()} becomes"
@@ -146,7 +147,7 @@ def _check_exchange(
             checked,
             f"{places} {expected[row].tolist()}",
             f"{actual[row].tolist()}",
-            "".join(global_hints(function)) or mistakes.exchange_hint(actual, tokens, first, second),
+            of_variable or mistakes.exchange_hint(actual, tokens, first, second),
         )
 
 

@@ -80,7 +80,10 @@ def on_a_path(case: SweepCase, senders: list[Head], receivers: list[Head], compo
         hooks: list[Hook] = [(name, lambda _, hook, name=name: corrupted[name]) for name in names]
         return second(_cache_of(model, tokens, [*frozen, *from_clean, *hooks])[1])
 
-    yield "nothing is patched: the second run replaces the receivers' input", corrupted_logits
+    yield (
+        f"nothing changes: the second run replaces the receivers' {component}, not their output, and freezes no head",
+        corrupted_logits,
+    )
     yield "these are the logits of the first run, which only records: run the model once more", first_logits
     yield (
         "other heads pass on what the senders write: in the first run freeze every other head at its corrupted output",
@@ -90,15 +93,10 @@ def on_a_path(case: SweepCase, senders: list[Head], receivers: list[Head], compo
         "this is a patch of the senders, read by every later layer",
         model.run_with_hooks(tokens, fwd_hooks=from_clean),
     )
-    yield f"it replaces the receivers' output z: replace their {component}, and let them react", second(first, "z")
     yield "the receivers' input is that of the clean run, in which all is clean: take the recorded one", second(clean)
     yield (
         "in the first run the other heads are frozen at their clean outputs: freeze them at the corrupted ones",
         second(_cache_of(model, tokens, _as_in(clean, all_heads(model)))[1]),
-    )
-    yield (
-        "the second run is frozen too: freeze heads in the first run only, so that later heads react",
-        model.run_with_hooks(tokens, fwd_hooks=[*frozen, *_as_in(first, receivers, component)]),
     )
     whole_layers = [(layer, head) for layer, head in all_heads(model) if layer in {layer for layer, _ in receivers}]
     yield "it replaces the input of every head in the receivers' layers", second(first, heads=whole_layers)
