@@ -320,6 +320,30 @@ OWN_CLAIMS = [
         also_layers=(0,),
         cell=("03_attention_heads", "noising-mlp"),
     ),
+    OwnClaim("paths-on-ioi-mini", "test_paths_on_ioi_mini", ((9, 9),), cell=("06_testing_the_circuit", "paths")),
+    OwnClaim("26-heads", "test_the_published_circuit_has_26_heads"),
+    OwnClaim(
+        "faithfulness-on-ioi-mini",
+        "test_faithfulness_on_ioi_mini",
+        cell=("06_testing_the_circuit", "faithfulness"),
+    ),
+    OwnClaim(
+        "smaller-circuit-on-ioi-mini",
+        "test_a_smaller_circuit_on_ioi_mini",
+        cell=("06_testing_the_circuit", "smaller"),
+    ),
+    OwnClaim(
+        "signals-on-ioi-mini",
+        "test_signals_of_each_head_on_ioi_mini",
+        ((9, 9),),
+        cell=("06_testing_the_circuit", "signals"),
+    ),
+    OwnClaim(
+        "self-repair-on-ioi-mini",
+        "test_self_repair_on_ioi_mini",
+        ((9, 9),),
+        cell=("06_testing_the_circuit", "repair"),
+    ),
     OwnClaim("pattern-like-query", "test_pattern_and_query_panels_are_alike"),
     OwnClaim("a-dozen-heads", "test_about_a_dozen_heads_matter"),
     OwnClaim(

@@ -7,6 +7,7 @@ class Figures(NamedTuple):
     """How many figures of each kind a notebook shows."""
 
     heat_maps: int
+    """Bar charts too."""
     attention_views: int
     diagrams: int
     published_maps: int
@@ -19,5 +20,6 @@ FIGURES = {
     "03_attention_heads": Figures(2, 0, 0, 1),
     "04_attention_patterns": Figures(5, 1, 1, 1),
     "05_circuit": Figures(4, 1, 3, 0),
+    "06_testing_the_circuit": Figures(3, 0, 0, 0),
     "09_fast_sweeps": Figures(0, 0, 1, 0),
 }

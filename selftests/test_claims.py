@@ -11,6 +11,8 @@ import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from selftests.claim_maps import BY_POSITION, gpt2_small_map, ioi_mini, ioi_mini_map
@@ -41,7 +43,14 @@ from selftests.claims import (
 )
 from selftests.notebook_cells import CellRun, run_to
 from selftests.prose import Block, all_blocks, blocks, notebooks
-from utils import logits_to_ave_logit_diff, published_circuit, published_results, topk_of_Nd_tensor
+from utils import (
+    IOIData,
+    logits_to_ave_logit_diff,
+    mean_ablate,
+    published_circuit,
+    published_results,
+    topk_of_Nd_tensor,
+)
 from utils.circuit import HEAD_CLASSES, mean_attention
 
 Map = Callable[[str], Tensor]
@@ -438,6 +447,79 @@ def test_position_0_is_left_out_of_the_average_of_an_mlp() -> None:
     average_out = cell_of("averaging-mlp-0-hurts-most").variables["average_out"]
     averaged = average_out(torch.tensor([[1000.0, 1.0, 2.0], [1000.0, 3.0, 6.0]])[:, :, None], hook=None)
     assert averaged[:, :, 0].tolist() == [[1000.0, 3.0, 3.0]] * 2
+
+
+def test_paths_on_ioi_mini() -> None:
+    cell = cell_of("paths-on-ioi-mini")
+    into_9_9, into_s_inhibition = cell.variables["paths"]
+    classes = list(published_circuit())
+    from_s_inhibition = into_9_9[classes.index("s-inhibition")]
+    assert [f"{value:z.2f}" for value in from_s_inhibition.tolist()] == ["0.27", "0.00", "0.00"]
+    assert from_s_inhibition[0].item() == pytest.approx(ioi_mini_map("q")[9, 9].item(), abs=1e-3)
+    assert into_9_9[[name != "s-inhibition" for name in classes]].abs().max() < 0.005
+    values = {name: f"{row[2]:.2f}" for name, row in zip(classes, into_s_inhibition, strict=True)}
+    assert (values.pop("induction"), values.pop("duplicate token")) == ("0.49", "0.11")
+    assert {value.removeprefix("-") for value in values.values()} == {"0.00"}
+    assert into_s_inhibition[:, :2].abs().max() < 0.01
+
+
+def test_the_published_circuit_has_26_heads() -> None:
+    assert sum(map(len, published_circuit().values())) == 26
+
+
+def test_faithfulness_on_ioi_mini() -> None:
+    cell = cell_of("faithfulness-on-ioi-mini")
+    variables = cell.variables
+    left_out = dict(zip(variables["names"], variables["left_out"], strict=True))
+    names = ("negative name mover", "previous token", "name mover")
+    assert f"{variables['added'][-1]:.2f}" == "0.91"
+    assert [f"{left_out[name]:.2f}" for name in names] == ["1.60", "0.28", "0.78"]
+    for head in ((2, 2), (4, 11)):  # before S2 both runs are the same
+        clean, corrupted = (cache["z", head[0]][:, :S2, head[1]] for cache in caches(*ioi_mini()))
+        torch.testing.assert_close(clean, corrupted)
+    model, data = ioi_mini()
+    without = mean_ablate(model, data.clean_tokens, variables["means"], published_circuit()["name mover"])
+    lost = 1 - logits_to_ave_logit_diff(without, data.answer_tokens) / variables["clean_logit_diff"]
+    assert f"{lost:.0%}" == "13%"
+
+
+def caches(model: TransformerBridge, data: IOIData) -> tuple[ActivationCache, ActivationCache]:
+    """The caches of the clean and the corrupted run."""
+    return model.run_with_cache(data.clean_tokens)[1], model.run_with_cache(data.corrupted_tokens)[1]
+
+
+def test_a_smaller_circuit_on_ioi_mini() -> None:
+    cell = cell_of("smaller-circuit-on-ioi-mini")
+    variables = cell.variables
+    assert len(variables["smaller"]) == 19
+    heads = sorted({head for heads in published_circuit().values() for head in heads}, reverse=True)
+    other = set(heads)
+    for head in heads:
+        if abs(variables["faithfulness"](other - {head}) - variables["added"][-1]) < 0.03:
+            other.remove(head)
+    assert other == variables["smaller"]
+
+
+def test_signals_of_each_head_on_ioi_mini() -> None:
+    cell = cell_of("signals-on-ioi-mini")
+    shares = cell.variables["signals"] / cell.variables["signals"][:, :1]
+    position, token = ([f"{share:.0%}" for share in sorted(shares[:-1, column].tolist())] for column in (1, 2))
+    assert (position[0], position[-1], token[0], token[-1]) == ("84%", "93%", "4%", "14%")
+    assert shares[-1, 1] > 0.98 and shares[-1, 2] < 0.02
+
+
+def test_self_repair_on_ioi_mini() -> None:
+    cell = cell_of("self-repair-on-ioi-mini")
+    variables = cell.variables
+    clean, ablated = variables["clean_logit_diff"].item(), variables["ablated_logit_diff"]
+    others, negative = (part.item() for part in variables["parts"])
+    assert f"{variables['evidence'].attribution[9, 9]:.2f} {clean:.2f} {clean - ablated:.2f}" == "3.16 3.55 0.49"
+    assert f"{clean - ablated + others + negative:.2f} {others:.2f} {negative:.2f}" == "3.41 1.54 1.39"
+    arguments = (variables[name] for name in ("model", "clean_tokens", "clean_cache", "means", "mover"))
+    backups = published_circuit()["backup name mover"]
+    rest, of_backups = variables["self_repair"](*arguments, backups, variables["logit_diff"])
+    assert of_backups.item() > others / 2
+    assert abs(rest.item() - negative) > 0.1  # another order, another split
 
 
 @BOTH

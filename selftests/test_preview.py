@@ -38,6 +38,7 @@ PAGES = ["index", *(f"{version}/{name}" for version in VERSIONS for name in NOTE
 # What a reader sees below a cell that has a line beginning with such a call.
 SEEN = {
     r"utils\.imshow\(": HEAT_MAP,
+    r"utils\.bar_chart\(": ".barlayer",
     r"utils\.attention_view\(": ATTENTION,
     r"utils\.\w+_diagram\(": "svg",
     r"utils\.published_beside\(": "details table",
@@ -55,7 +56,7 @@ return [...document.querySelectorAll(".jp-OutputArea-output:has(.main-svg, canva
 # The figures of a page that have not been drawn, or too small to be seen.
 NOT_DRAWN = """
 const wide = element => element.getBoundingClientRect().width >= 100;
-const figures = {"figure": ".hm image", "attention-view": "canvas", "diagram": "svg"};
+const figures = {"figure": ".hm image, .barlayer", "attention-view": "canvas", "diagram": "svg"};
 return Object.entries(figures).flatMap(([kind, picture]) =>
     [...document.getElementsByClassName(kind)]
         .filter(figure => ![...figure.querySelectorAll(picture)].some(wide))

@@ -12,7 +12,19 @@ gc.disable()
 
 import utils  # noqa: F401 - first, because its import shows a progress bar
 from tests import hidden, test_01_ioi_metric
-from tests.checks import cases, causes, checking, errors, figures, hooks, invariants, reference_hooks, runs, sweeps
+from tests.checks import (
+    cases,
+    causes,
+    checking,
+    errors,
+    figures,
+    hooks,
+    invariants,
+    mistakes,
+    reference_hooks,
+    runs,
+    sweeps,
+)
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.guards import save_originals
 from tests.checks.show_difference import show_difference
@@ -28,6 +40,12 @@ from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_po
 from tests.test_04_figures import test_my_map, test_plot_mean_attention
 from tests.test_05_circuit import test_my_circuit
 from tests.test_05_figures import test_early_heads_figure
+from tests.test_06_testing_the_circuit import (
+    test_exchange_names,
+    test_mean_ablate,
+    test_path_patch,
+    test_self_repair,
+)
 from tests.test_09_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 gc.enable()
@@ -39,22 +57,26 @@ __all__ = [
     "result_of",
     "show_difference",
     "test_early_heads_figure",
+    "test_exchange_names",
     "test_get_act_patch_attn_head_all_pos_every",
     "test_get_act_patch_attn_head_out_all_pos",
     "test_get_act_patch_block_every",
     "test_get_act_patch_resid_pre",
     "test_get_act_patch_resid_pre_fast",
     "test_ioi_metric",
+    "test_mean_ablate",
     "test_my_circuit",
     "test_my_map",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
+    "test_path_patch",
     "test_plot_mean_attention",
     "test_run_from_layer",
+    "test_self_repair",
 ]
 
 save_originals(
     *(sys.modules[__name__], cases, causes, checking, errors, figures, hidden, hooks, invariants, reference_hooks),
-    *(runs, sweeps, test_01_ioi_metric),
+    *(mistakes, runs, sweeps, test_01_ioi_metric),
 )

@@ -111,6 +111,28 @@ EXERCISES = (
     Exercise("my_circuit", "05_circuit", points=2, part="name mover"),
     Exercise("my_circuit", "05_circuit", points=1, part="negative name mover"),
     Exercise("my_circuit", "05_circuit", points=1, bonus=True, part="previous token"),
+    Exercise(
+        "path_patch",
+        "06_testing_the_circuit",
+        points=1,
+        bonus=True,
+        arguments=("model", "corrupted_tokens", "clean_cache", "senders", "receivers", "component"),
+    ),
+    Exercise(
+        "mean_ablate",
+        "06_testing_the_circuit",
+        points=1,
+        bonus=True,
+        arguments=("model", "tokens", "means", "heads"),
+    ),
+    Exercise("exchange_names", "06_testing_the_circuit", points=1, bonus=True, arguments=("tokens", "first", "second")),
+    Exercise(
+        "self_repair",
+        "06_testing_the_circuit",
+        points=1,
+        bonus=True,
+        arguments=("model", "tokens", "clean_cache", "means", "ablated", "negative", "metric"),
+    ),
     Exercise("run_from_layer", "09_fast_sweeps", points=1, bonus=True, arguments=("model", "residual", "layer")),
     Exercise(
         "get_act_patch_resid_pre_fast",

@@ -5,7 +5,7 @@ faithfulness of a circuit in sections 2 and 4.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils.circuit import Head
+from utils.ioi import IOIData, logits_to_ave_logit_diff
 from utils.models import n_key_value_heads
 from utils.sweep_specs import ATTENDED_TO
 
@@ -28,8 +29,8 @@ def path_patch(
     model: TransformerBridge,
     corrupted_tokens: Int[Tensor, "batch pos"],
     clean_cache: ActivationCache,
-    senders: Iterable[Head],
-    receivers: Iterable[Head],
+    senders: Collection[Head],
+    receivers: Collection[Head],
     component: str,
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """Return the logits of a corrupted run in which the receivers alone read the clean outputs of the senders.
@@ -37,33 +38,30 @@ def path_patch(
     `component` is the input of the receivers that changes: `"q"`, `"k"` or `"v"`. It is recorded in a first run, where
     every head's output is frozen at its corrupted value except for the senders', which are clean: so it changes only
     through the residual stream and the MLPs between senders and receivers. The second run is the corrupted one with
-    that input of the receivers replaced. Where query heads share keys and values, all that read them are changed.
+    that input of the receivers replaced. Where query heads share keys and values, see `heads_read`.
     """
-    sending, receiving = by_layer(senders), by_layer(receivers)
+    inputs = {get_act_name(component, layer) for layer, _ in receivers}
     with torch.no_grad():
-        _, corrupted_cache = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name.endswith("hook_z"))
+        _, outputs = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name.endswith("hook_z"))
+        for layer, head in senders:
+            outputs["z", layer][:, :, head] = clean_cache["z", layer][:, :, head]
+        freeze: list[Hook] = [
+            (get_act_name("z", layer), lambda z, hook: outputs["z", hook.layer()])
+            for layer in range(model.cfg.n_layers)
+        ]
+        with model.hooks(fwd_hooks=freeze):
+            _, recorded = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name in inputs)
+        receive = [head_hook(component, head, recorded[component, head[0]][:, :, head[1]]) for head in receivers]
+        return model.run_with_hooks(corrupted_tokens, fwd_hooks=receive)
 
-        def freeze(_: HeadVectors, hook: HookPoint) -> HeadVectors:
-            z = corrupted_cache[hook.name].clone()
-            clean_heads = sending.get(hook.layer(), [])
-            z[:, :, clean_heads] = clean_cache[hook.name][:, :, clean_heads]
-            return z
 
-        recorded: dict[int, Tensor] = {}
+def heads_read(model: TransformerBridge, heads: Collection[Head], component: str) -> list[Head]:
+    """Return, for each head, the layer and index of the `component` that it reads: `"q"`, `"k"` or `"v"`.
 
-        def record(received: HeadVectors, hook: HookPoint) -> None:
-            recorded[hook.layer()] = received.clone()
-
-        def receive(received: HeadVectors, hook: HookPoint) -> HeadVectors:
-            heads = [_read_by(model, head, component) for head in receiving[hook.layer()]]
-            received = received.clone()
-            received[:, :, heads] = recorded[hook.layer()][:, :, heads]
-            return received
-
-        freezing: list[Hook] = [(get_act_name("z", layer), freeze) for layer in range(model.cfg.n_layers)]
-        inputs = [get_act_name(component, layer) for layer in receiving]
-        model.run_with_hooks(corrupted_tokens, fwd_hooks=[*freezing, *((name, record) for name in inputs)])
-        return model.run_with_hooks(corrupted_tokens, fwd_hooks=[(name, receive) for name in inputs])
+    That is the head itself, unless query heads share keys and values.
+    """
+    query_heads = model.cfg.n_heads // n_key_value_heads(model) if component in ATTENDED_TO else 1
+    return sorted({(layer, head // query_heads) for layer, head in heads})
 
 
 def mean_outputs(model: TransformerBridge, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "layer pos head d_head"]:
@@ -77,23 +75,33 @@ def mean_ablate(
     model: TransformerBridge,
     tokens: Int[Tensor, "batch pos"],
     means: Float[Tensor, "layer pos head d_head"],
-    heads: Iterable[Head],
+    heads: Collection[Head],
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """Return the logits of a run in which the outputs of `heads` are the means of `mean_outputs`."""
     with torch.no_grad():
         return model.run_with_hooks(tokens, fwd_hooks=ablation_hooks(means, heads))
 
 
-def ablation_hooks(means: Float[Tensor, "layer pos head d_head"], heads: Iterable[Head]) -> list[Hook]:
+def ablation_hooks(means: Float[Tensor, "layer pos head d_head"], heads: Collection[Head]) -> list[Hook]:
     """Return the hooks of `mean_ablate`, for a run with other hooks besides."""
-    ablated = by_layer(heads)
+    return [head_hook("z", (layer, head), means[layer, :, head]) for layer, head in heads]
 
-    def ablate(z: HeadVectors, hook: HookPoint) -> HeadVectors:
-        z = z.clone()
-        z[:, :, ablated[hook.layer()]] = means[hook.layer(), :, ablated[hook.layer()]]
-        return z
 
-    return [(get_act_name("z", layer), ablate) for layer in ablated]
+def faithfulness(
+    model: TransformerBridge,
+    data: IOIData,
+    circuit: Mapping[str, Collection[Head]] | Collection[Head],
+    means: Float[Tensor, "layer pos head d_head"],
+) -> float:
+    """Return the share of the clean mean logit difference that is left where all heads outside a circuit are ablated.
+
+    `means` are those of `mean_outputs`, for example of the prompts of `utils.with_other_names`.
+    """
+    ablated = mean_ablate(model, data.clean_tokens, means, heads_outside(model, circuit))
+    left, whole = (
+        logits_to_ave_logit_diff(logits, data.answer_tokens) for logits in (ablated, model(data.clean_tokens))
+    )
+    return (left / whole).item()
 
 
 def heads_outside(model: TransformerBridge, circuit: Mapping[str, Collection[Head]] | Collection[Head]) -> list[Head]:
@@ -103,14 +111,13 @@ def heads_outside(model: TransformerBridge, circuit: Mapping[str, Collection[Hea
     return [head for head in all_heads if head not in inside]
 
 
-def by_layer(heads: Iterable[Head]) -> dict[int, list[int]]:
-    """Return the heads of each layer that has any."""
-    layers: dict[int, list[int]] = {}
-    for layer, head in sorted(set(heads)):
-        layers.setdefault(layer, []).append(head)
-    return layers
+def head_hook(component: str, head: Head, values: Float[Tensor, "*batch pos d_head"]) -> Hook:
+    """Return the hook that replaces one head's vectors in an activation."""
+    layer, index = head
 
+    def replace(vectors: HeadVectors, hook: HookPoint) -> HeadVectors:
+        vectors = vectors.clone()
+        vectors[:, :, index] = values
+        return vectors
 
-def _read_by(model: TransformerBridge, head: int, component: str) -> int:
-    """Return the index, in an activation of that component, of what the query head `head` reads."""
-    return head * n_key_value_heads(model) // model.cfg.n_heads if component in ATTENDED_TO else head
+    return get_act_name(component, layer), replace

@@ -1,6 +1,6 @@
 """Heat maps and attention patterns for all notebooks; none of them needs a network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import circuitsvis
@@ -15,6 +15,8 @@ from torch import Tensor
 from utils.models import has_published_heads
 
 COLOURS = "RdBu"
+BAR_COLOURS = ["#2166ac", "#92c5de", "#b2182b"]
+"""Of the same scale: dark and light blue, and red."""
 FACETS_IN_A_ROW = 3
 
 # In pixels.
@@ -107,6 +109,26 @@ def heat_map(
         font_size=12 if facets == 1 else 11,
         modebar_remove=["sendChartToCloud"],
         coloraxis_colorbar={"lenmode": "pixels", "len": bar_length, "thickness": 14, "nticks": 5},
+    )
+    return figure
+
+
+def bar_chart(
+    values: Mapping[str, Sequence[float]], labels: Sequence[str], title: str = "", xaxis: str = "", yaxis: str = ""
+) -> go.Figure:
+    """Return a figure with a group of bars for each label, and in it one bar of each series in `values`."""
+    figure = px.bar(x=list(labels), y=list(values.values()), barmode="group", color_discrete_sequence=BAR_COLOURS)
+    for trace, name in zip(figure.data, values, strict=True):
+        trace.update(name=name, hovertemplate=f"{name}, %{{x}}: %{{y:.2f}}<extra></extra>")
+    figure.update_xaxes(fixedrange=True, title_text=xaxis, tickangle=-45)
+    figure.update_yaxes(fixedrange=True, title_text=yaxis)
+    figure.update_layout(
+        title={"text": title, "font_size": 16, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad_t": 18},
+        width=WIDEST,
+        height=400,
+        margin={"l": 60, "r": 20, "t": 90, "b": 45 + LETTER_ASLANT * _longest(labels)},
+        legend={"title_text": "", "orientation": "h", "yanchor": "bottom", "y": 1},
+        modebar_remove=["sendChartToCloud"],
     )
     return figure
 

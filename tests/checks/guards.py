@@ -18,10 +18,10 @@ from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils import references, sweeps
+from utils import interventions, references, sweeps
 from utils.sweeps import arithmetic, layers, patched_runs, patches
 
-FORBIDDEN_MODULES = (patching, references, sweeps, arithmetic, layers, patches, patched_runs)
+FORBIDDEN_MODULES = (patching, interventions, references, sweeps, arithmetic, layers, patches, patched_runs)
 """The modules whose functions do the work of the exercises already."""
 HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 

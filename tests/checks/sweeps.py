@@ -205,12 +205,7 @@ def _call_sweep(function: Callable, spec: SweepSpec, case: SweepCase) -> object:
     ):
         result = call_with(function, spec.name, **case.arguments)
     if left:
-        raise CheckFailed(
-            f"{spec.name} leaves no hook on the model",
-            "no hooks",
-            f"hooks at {', '.join(left[:3])}",
-            "model.run_with_hooks removes its hooks by itself; model.add_hook and register_forward_hook do not",
-        )
+        raise hooks_left_over(spec.name, left)
     if changed:
         raise CheckFailed(
             f"{spec.name} leaves the model as it was",
@@ -220,6 +215,16 @@ def _call_sweep(function: Callable, spec: SweepSpec, case: SweepCase) -> object:
         )
     _refuse_changes(spec.name, case, before, weights)
     return result
+
+
+def hooks_left_over(name: str, left: list[str]) -> CheckFailed:
+    """Return the refusal of a function that left hooks at these hook points."""
+    return CheckFailed(
+        f"{name} leaves no hook on the model",
+        "no hooks",
+        f"hooks at {', '.join(left[:3])}",
+        "model.run_with_hooks removes its hooks by itself; model.add_hook and register_forward_hook do not",
+    )
 
 
 def _refuse_changes(name: str, case: SweepCase, before: dict[str, Tensor], weights: dict[str, str]) -> None:

@@ -1,0 +1,12 @@
+# Takes the means of the first layer.
+# message: the output z of each of the heads
+from functools import partial
+
+
+def mean_ablate(model, tokens, means, heads):
+    def ablate(z, hook, layer, head):
+        z[:, :, head] = means[0, :, head]
+        return z
+
+    hooks = [(f"blocks.{layer}.attn.hook_z", partial(ablate, layer=layer, head=head)) for layer, head in heads]
+    return model.run_with_hooks(tokens, fwd_hooks=hooks)

@@ -1,0 +1,12 @@
+# Ablates the last head of the list only.
+# message: a single head is ablated
+from functools import partial
+
+
+def mean_ablate(model, tokens, means, heads):
+    def ablate(z, hook, layer, head):
+        z[:, :, head] = means[layer, :, head]
+        return z
+
+    hooks = [(f"blocks.{layer}.attn.hook_z", partial(ablate, layer=layer, head=head)) for layer, head in heads[-1:]]
+    return model.run_with_hooks(tokens, fwd_hooks=hooks)

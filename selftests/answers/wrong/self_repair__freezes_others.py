@@ -1,0 +1,21 @@
+# Freezes all but the negative heads in the second run.
+# message: each part is a difference of two runs
+from functools import partial
+
+
+def put(z, hook, head, values):
+    z[:, :, head] = values
+    return z
+
+
+def self_repair(model, tokens, clean_cache, means, ablated, negative, metric):
+    name = "blocks.{}.attn.hook_z".format
+    layer, head = ablated
+    ablate = (name(layer), partial(put, head=head, values=means[layer, :, head]))
+    later = [(i, j) for i in range(layer + 1, model.cfg.n_layers) for j in range(model.cfg.n_heads)]
+    metrics = []
+    for frozen in (later, [pair for pair in later if pair not in negative], []):
+        hooks = [(name(i), partial(put, head=j, values=clean_cache["z", i][:, :, j])) for i, j in frozen]
+        metrics.append(metric(model.run_with_hooks(tokens, fwd_hooks=[ablate, *hooks])))
+    first, second, third = metrics
+    return second - first, third - second
