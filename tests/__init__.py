@@ -27,6 +27,8 @@ from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_po
 from tests.test_04_figures import test_my_map, test_plot_mean_attention
 from tests.test_05_circuit import test_my_circuit
 from tests.test_05_figures import test_early_heads_figure
+from tests.test_07_refutations import test_added_cost, test_patch_with_frozen, test_probability_change
+from tests.test_07_testing_the_evidence import test_kl_to_clean, test_surviving_claims
 from tests.test_09_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 gc.enable()
@@ -37,6 +39,7 @@ __all__ = [
     "hidden",
     "result_of",
     "show_difference",
+    "test_added_cost",
     "test_early_heads_figure",
     "test_get_act_patch_attn_head_all_pos_every",
     "test_get_act_patch_attn_head_out_all_pos",
@@ -44,13 +47,17 @@ __all__ = [
     "test_get_act_patch_resid_pre",
     "test_get_act_patch_resid_pre_fast",
     "test_ioi_metric",
+    "test_kl_to_clean",
     "test_my_circuit",
     "test_my_map",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
+    "test_patch_with_frozen",
     "test_plot_mean_attention",
+    "test_probability_change",
     "test_run_from_layer",
+    "test_surviving_claims",
 ]
 
 save_originals(

@@ -9,6 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 from utils import sweeps
 from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
+from utils.corruptions import corruption_maps, exchange_names, head_sweep
 from utils.diagrams import (
     Diagram,
     block_diagram,
@@ -56,11 +57,14 @@ __all__ = [
     "by_query_head",
     "circuit_diagram",
     "compare_prediction",
+    "corruption_maps",
     "evidence_table",
+    "exchange_names",
     "faithfulness",
     "forward_pass_diagram",
     "has_published_heads",
     "head_inputs_diagram",
+    "head_sweep",
     "heads_or_strongest",
     "heads_outside",
     "heat_map",
