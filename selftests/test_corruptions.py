@@ -12,7 +12,15 @@ from transformer_lens.utilities import get_act_name
 
 from selftests.claim_maps import ioi_mini
 from selftests.other_models import llama, pythia, save_other_model
-from utils import IOIData, corruption_maps, exchange_names, load_ioi, logits_to_ave_logit_diff, models, with_other_names
+from utils import (
+    IOIData,
+    corruption_maps,
+    load_ioi,
+    logits_to_ave_logit_diff,
+    models,
+    with_names_swapped,
+    with_other_names,
+)
 from utils.corruptions import NOISE, noise_at_s2
 
 pytestmark = pytest.mark.usefixtures("keep_model_in_use")
@@ -63,7 +71,7 @@ def slow_entry(model: TransformerBridge, data: IOIData, corruption: str, head: t
     hooks = [("hook_embed", partial(add_noise, data=data, noise=noise))] if corruption == "noise at S2" else []
     tokens = {
         "S2 swap": data.corrupted_tokens,
-        "all names swapped": exchange_names(data.clean_tokens, data),
+        "all names swapped": with_names_swapped(data),
         "other names": with_other_names(model, data),
         "noise at S2": data.clean_tokens,
     }[corruption]

@@ -9,7 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 from utils import sweeps
 from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
-from utils.corruptions import corruption_maps, exchange_names, head_sweep
+from utils.corruptions import corruption_maps, head_sweep
 from utils.diagrams import (
     Diagram,
     block_diagram,
@@ -29,6 +29,7 @@ from utils.ioi import (
     logits_to_ave_logit_diff,
     make_ioi_metric,
     position_labels,
+    with_names_swapped,
     with_other_names,
 )
 from utils.models import has_published_heads, load_model, model_in_use, model_name
@@ -59,7 +60,6 @@ __all__ = [
     "compare_prediction",
     "corruption_maps",
     "evidence_table",
-    "exchange_names",
     "faithfulness",
     "forward_pass_diagram",
     "has_published_heads",
@@ -90,5 +90,6 @@ __all__ = [
     "reference_sweep",
     "sweeps",
     "topk_of_Nd_tensor",
+    "with_names_swapped",
     "with_other_names",
 ]

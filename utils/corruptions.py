@@ -13,7 +13,7 @@ from transformer_lens.utilities import get_act_name
 
 from utils import sweeps
 from utils.interventions import mean_outputs
-from utils.ioi import IOIData, logits_to_ave_logit_diff, with_other_names
+from utils.ioi import IOIData, logits_to_ave_logit_diff, with_names_swapped, with_other_names
 
 NOISE = 3.0
 """The noise's standard deviation, in those of the token embeddings, as in the ROME paper (arXiv 2202.05262)."""
@@ -40,7 +40,7 @@ def corruption_maps(model: TransformerBridge, data: IOIData) -> dict[str, HeadMa
     other_names = with_other_names(model, data)
     maps = {
         "S2 swap": restored(data.corrupted_tokens),
-        "all names swapped": restored(exchange_names(data.clean_tokens, data)),
+        "all names swapped": restored(with_names_swapped(data)),
         "other names": restored(other_names),
     }
     with noise_at_s2(model, data):
@@ -51,12 +51,6 @@ def corruption_maps(model: TransformerBridge, data: IOIData) -> dict[str, HeadMa
     }
     ablated = sweep(model, data.clean_tokens, ActivationCache(means, model), logit_diff)
     return maps | {"mean ablation": 1 - ablated / clean}
-
-
-def exchange_names(tokens: Int[Tensor, "batch pos"], data: IOIData) -> Int[Tensor, "batch pos"]:
-    """Exchange each prompt's two names wherever they stand."""
-    correct, incorrect = data.answer_tokens.T[:, :, None]
-    return torch.where(tokens == correct, incorrect, torch.where(tokens == incorrect, correct, tokens))
 
 
 @contextlib.contextmanager
