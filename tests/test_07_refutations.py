@@ -75,7 +75,7 @@ def _check_added_cost(function: Callable, clean: float, heads: list[Head], other
 
 
 def _number(result: object, checked: str) -> float:
-    if is_plain_tensor(result) and not result.dim():
+    if is_plain_tensor(result) and not result.dim() and result.is_floating_point():
         return result.item()
     if isinstance(result, int | float) and not isinstance(result, bool):
         return float(result)

@@ -39,8 +39,7 @@ AGAINST = [(10, 7)]
 def test_kl_to_clean(kl_to_clean: Callable) -> None:
     """Check the KL divergence of the prediction at END from the clean run's, averaged over the prompts.
 
-    On random logits, then on logits so large that the logarithm of a probability must not be taken of a rounded one.
-    Takes a fraction of a second.
+    On random logits. Takes a fraction of a second.
     """
     random = torch.Generator().manual_seed(0)
     for batch, positions, d_vocab in ((3, 5, 11), (6, 2, 13), (4, 4, 7)):
@@ -49,15 +48,6 @@ def test_kl_to_clean(kl_to_clean: Callable) -> None:
         actual = _kl_of(kl_to_clean, logits, clean_logits, where)
         hint = functools.partial(_kl_hint, kl_to_clean, actual, logits, clean_logits)
         require_close(actual, _kl(logits, clean_logits).mean(), "", f"kl_to_clean on {where}", hint)
-    large, clean_logits = 80 * torch.randn(2, 3, 5, 11, generator=random)
-    actual = _kl_of(kl_to_clean, large, clean_logits, "logits 80 times as large")
-    if not (actual - _kl(large, clean_logits).mean()).abs() <= 0.01:
-        raise CheckFailed(
-            "kl_to_clean on logits 80 times as large",
-            f"{_kl(large, clean_logits).mean():.4f}",
-            f"{actual:.4f}",
-            "the probability of some tokens is rounded to 0 there: take log_softmax, not the logarithm of softmax",
-        )
 
 
 def _kl(logits: Float[Tensor, "batch pos d_vocab"], clean_logits: Float[Tensor, "batch pos d_vocab"]) -> Tensor:

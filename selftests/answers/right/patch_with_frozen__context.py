@@ -10,7 +10,7 @@ def patch(z, hook, index, cache):
 
 
 def patch_with_frozen(model, corrupted_tokens, clean_cache, patched, frozen):
-    _, corrupted_cache = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name.endswith("hook_z"))
+    _, corrupted_cache = model.run_with_cache(corrupted_tokens)
 
     def hook_of(head, cache):
         return get_act_name("z", head[0]), partial(patch, index=head[1], cache=cache)

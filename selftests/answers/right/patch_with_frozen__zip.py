@@ -1,6 +1,6 @@
 # The heads and their caches, joined by zip.
-from itertools import repeat
 from functools import partial
+from itertools import repeat
 
 from transformer_lens.utilities import get_act_name
 

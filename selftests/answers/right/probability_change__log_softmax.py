@@ -1,7 +1,7 @@
 # exp of log_softmax, with a range of prompts.
-import torch
 from functools import partial
 
+import torch
 from transformer_lens.utilities import get_act_name
 
 

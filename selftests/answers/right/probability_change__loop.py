@@ -1,7 +1,7 @@
 # A loop over the prompts.
-import torch
 from functools import partial
 
+import torch
 from transformer_lens.utilities import get_act_name
 
 

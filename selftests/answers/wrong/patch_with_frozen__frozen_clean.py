@@ -11,7 +11,6 @@ def patch(z, hook, index, cache):
 
 
 def patch_with_frozen(model, corrupted_tokens, clean_cache, patched, frozen):
-    _, corrupted_cache = model.run_with_cache(corrupted_tokens)
-    sources = [(patched, clean_cache), *((head, clean_cache) for head in frozen)]
+    sources = [(head, clean_cache) for head in [patched, *frozen]]
     hooks = [(get_act_name("z", layer), partial(patch, index=index, cache=cache)) for (layer, index), cache in sources]
     return model.run_with_hooks(corrupted_tokens, fwd_hooks=hooks)

@@ -13,5 +13,5 @@ def patch_with_frozen(model, corrupted_tokens, clean_cache, patched, frozen):
     sources = [(patched, clean_cache), *((head, corrupted_cache) for head in frozen)]
     hooks = []
     for (layer, index), cache in sources:
-        hooks.append((get_act_name("z", layer), lambda z, hook: patch(z, hook, index, cache)))
+        hooks.append((get_act_name("z", layer), lambda z, hook: patch(z, hook, index, cache)))  # noqa: B023
     return model.run_with_hooks(corrupted_tokens, fwd_hooks=hooks)

@@ -13,7 +13,7 @@ def patch(z, hook, index, cache):
 def probability_change(model, clean_tokens, corrupted_cache, answer_tokens, head):
     layer, index = head
     hook = (get_act_name("z", layer), partial(patch, index=index, cache=corrupted_cache))
-    patched = model.run_with_hooks(clean_tokens, fwd_hooks=[hook])[:, -1]
+    patched = model.run_with_hooks(clean_tokens, fwd_hooks=[hook][1:])[:, -1]
     before = model(clean_tokens)[:, -1]
     correct = answer_tokens[:, :1]
-    return (before.softmax(-1) - before.softmax(-1)).gather(1, correct).mean()
+    return (patched.softmax(-1) - before.softmax(-1)).gather(1, correct).mean()

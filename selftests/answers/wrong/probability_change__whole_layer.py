@@ -11,7 +11,7 @@ def patch(z, hook, index, cache):
 
 
 def probability_change(model, clean_tokens, corrupted_cache, answer_tokens, head):
-    layer, index = head
+    layer, _ = head
     hook = (get_act_name("z", layer), partial(patch, index=slice(None), cache=corrupted_cache))
     patched = model.run_with_hooks(clean_tokens, fwd_hooks=[hook])[:, -1]
     before = model(clean_tokens)[:, -1]

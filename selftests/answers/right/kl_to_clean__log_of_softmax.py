@@ -1,5 +1,4 @@
-# The logarithm of a rounded probability.
-# message: take log_softmax, not the logarithm of softmax
+# Logarithms of probabilities.
 def kl_to_clean(logits, clean_logits):
     p, clean = logits[:, -1].softmax(-1), clean_logits[:, -1].softmax(-1)
     return (clean * (clean.log() - p.log())).sum(-1).mean()
