@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,15 +23,10 @@ from tests.checks.checking import (
     shape_hint,
     variable_check,
 )
-from utils import corruption_maps, heads_or_strongest, load_ioi, model_in_use
-from utils.circuit import Head
+from utils import claim_heads, corruption_maps, load_ioi, model_in_use
 
 LEAST = 0.05
 """The share of the logit difference from which on a head works for the answer, or against it."""
-WORKING = [(9, 9), (5, 5), (8, 6), (9, 6), (4, 11)]
-"""The heads of the claims A to E."""
-AGAINST = [(10, 7)]
-"""The head of claim F."""
 
 
 @exercise_check
@@ -47,12 +41,12 @@ def test_kl_to_clean(kl_to_clean: Callable) -> None:
         where = f"random logits of shape [{batch} {positions} {d_vocab}]"
         actual = _kl_of(kl_to_clean, logits, clean_logits, where)
         hint = functools.partial(_kl_hint, kl_to_clean, actual, logits, clean_logits)
-        require_close(actual, _kl(logits, clean_logits).mean(), "", f"kl_to_clean on {where}", hint)
+        require_close(actual, _kl(logits[:, -1], clean_logits[:, -1]).mean(), "", f"kl_to_clean on {where}", hint)
 
 
-def _kl(logits: Float[Tensor, "batch pos d_vocab"], clean_logits: Float[Tensor, "batch pos d_vocab"]) -> Tensor:
-    """Return the divergence for each prompt."""
-    log_p, log_clean = log_softmax(logits[:, -1], dim=-1), log_softmax(clean_logits[:, -1], dim=-1)
+def _kl(logits: Float[Tensor, "*axes d_vocab"], clean_logits: Float[Tensor, "*axes d_vocab"]) -> Float[Tensor, "*axes"]:
+    """Return the divergence for each prompt and position."""
+    log_p, log_clean = log_softmax(logits, dim=-1), log_softmax(clean_logits, dim=-1)
     return (log_clean.exp() * (log_clean - log_p)).sum(-1)
 
 
@@ -82,40 +76,26 @@ def require_scalar(result: object, checked: str, n_prompts: int) -> Tensor:
 def _kl_hint(function: Callable, actual: Tensor, logits: Tensor, clean_logits: Tensor) -> str:
     """Name the mistake that gives this number."""
     end, clean_end = logits[:, -1], clean_logits[:, -1]
-    p, clean, all_positions = end.softmax(-1), clean_end.softmax(-1), _kl_at_every_position(logits, clean_logits)
-    right = _kl(logits, clean_logits)
-    causes = {
-        "this is the other direction: weight the logarithms by the probabilities of the clean run": _kl(
-            clean_logits, logits
-        ).mean(),
-        "average over the prompts, do not sum": right.sum(),
-        "sum over the vocabulary, and average over the prompts only": right.mean() / logits.shape[-1],
-        "the sign is flipped: clean minus patched": -right.mean(),
-        "read the prediction at END, the last position, not at all positions": all_positions.mean(),
-        "read the prediction at END, the last position": all_positions[:, 0].mean(),
-        "subtract log-probabilities, not probabilities": (clean * (clean - p)).sum(-1).mean(),
-        "subtract log-probabilities: a logit is one only after log_softmax": (clean * (clean_end - end)).sum(-1).mean(),
-        "kl_div's first argument are the log-probabilities of the patched run": (clean * (clean.log() - p))
-        .sum(-1)
-        .mean(),
-        "this is the cross-entropy: subtract what it is for the clean run itself": -(clean * p.log()).sum(-1).mean(),
-        "the softmax goes over the vocabulary, the last axis": _kl(
-            logits.transpose(0, 2), clean_logits.transpose(0, 2)
-        ).sum()
-        / len(logits),
-        "weight the difference of the log-probabilities by the clean run's probabilities": (clean.log() - p.log())
-        .sum(-1)
-        .mean(),
-        "in nats: with the natural logarithm": right.mean() / math.log(2),
-        "average over all prompts, not only one": right[0],
+    p, clean, right = end.softmax(-1), clean_end.softmax(-1), _kl(end, clean_end)
+    sums = {
+        "this is the other direction: weight the logarithms by the probabilities of the clean run": _kl(clean_end, end),
+        "average over the prompts, do not sum": right * len(right),
+        "sum over the vocabulary, and average over the prompts only": right / logits.shape[-1],
+        "the sign is flipped: clean minus patched": -right,
+        "read the prediction at END, the last position, not at all positions": _kl(logits, clean_logits),
+        "read the prediction at END, the last position": _kl(logits, clean_logits)[:, 0],
+        "subtract log-probabilities, not probabilities": (clean * (clean - p)).sum(-1),
+        "subtract log-probabilities: a logit is one only after log_softmax": (clean * (clean_end - end)).sum(-1),
+        "kl_div's first argument are the log-probabilities of the patched run": (clean * (clean.log() - p)).sum(-1),
+        "this is the cross-entropy: subtract what it is for the clean run itself": -(clean * p.log()).sum(-1),
+        "the softmax goes over the vocabulary, the last axis": _kl(end.T, clean_end.T) * logits.shape[-1] / len(right),
+        "weight the difference by the clean run's probabilities": (clean.log() - p.log()).sum(-1),
+        "in nats: with the natural logarithm": right / math.log(2),
+        "average over all prompts, not only one": right[:1],
     }
-    right_hint = "the sum over the vocabulary of p_clean (log p_clean - log p), both at END, averaged over the prompts"
-    return "; ".join([*global_hints(function), named_cause(actual, causes, right.mean()) or right_hint])
-
-
-def _kl_at_every_position(logits: Tensor, clean_logits: Tensor) -> Float[Tensor, "batch pos"]:
-    log_p, log_clean = log_softmax(logits, dim=-1), log_softmax(clean_logits, dim=-1)
-    return (log_clean.exp() * (log_clean - log_p)).sum(-1)
+    found = named_cause(actual, {hint: each.mean() for hint, each in sums.items()}, right.mean())
+    fallback = "the sum over the vocabulary of p_clean (log p_clean - log p), both at END, averaged over the prompts"
+    return "; ".join([*global_hints(function), found or fallback])
 
 
 def named_cause(actual: Tensor, causes: Mapping[str, Tensor], right: Tensor) -> str:
@@ -149,7 +129,8 @@ def test_surviving_claims(surviving_claims: object) -> None:
     if wrong or missing:
         parts = wrong[:SHOWN]
         if missing:
-            parts.append(f"{len(missing)} that hold{'s' if len(missing) == 1 else ''} everywhere missing")
+            verb = "holds everywhere is" if len(missing) == 1 else "hold everywhere are"
+            parts.append(f"{len(missing)} that {verb} missing")
         raise CheckFailed(
             "surviving_claims lists the claims that hold under all five corruptions",
             "each claim without a counterexample in the five maps, and no other",
@@ -173,21 +154,18 @@ def _read_letters(surviving_claims: object) -> set[str]:
 
 def find_counterexamples(maps: Mapping[str, Float[Tensor, "layer head"]]) -> dict[str, list[str]]:
     """Return, for each claim, the corruptions under which it fails, with the number that says so."""
-    heads = heads_or_strongest(WORKING, maps["S2 swap"])
-    [against] = heads_or_strongest(AGAINST, -maps["S2 swap"])
-    holds: dict[str, tuple[Head, Callable[[Any, float], bool]]] = {
-        "A": (heads[0], lambda _, effect: effect >= LEAST),
-        "B": (heads[1], lambda _, effect: effect >= LEAST),
-        "C": (heads[2], lambda _, effect: effect >= LEAST),
-        "D": (heads[3], lambda _, effect: effect < LEAST),
-        "E": (heads[4], lambda _, effect: abs(effect) < LEAST),
-        "F": (against, lambda effects, effect: effect <= -LEAST and effect == effects.min().item()),
+    holds: dict[str, Callable[[Tensor, float], bool]] = {
+        **dict.fromkeys("ABC", lambda _, effect: effect >= LEAST),
+        "D": lambda _, effect: effect < LEAST,
+        "E": lambda _, effect: abs(effect) < LEAST,
+        "F": lambda effects, effect: effect <= -LEAST and effect == effects.min().item(),
     }
+    heads = claim_heads(maps)
     return {
         letter: [
-            f"under {name}, {head[0]}.{head[1]} has {effects[head]:z.2f}"
+            f"under {name}, {heads[letter][0]}.{heads[letter][1]} has {effects[heads[letter]]:z.2f}"
             for name, effects in maps.items()
-            if not claim(effects, effects[head].item())
+            if not claim(effects, effects[heads[letter]].item())
         ]
-        for letter, (head, claim) in holds.items()
+        for letter, claim in holds.items()
     }

@@ -9,7 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 from utils import sweeps
 from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
-from utils.corruptions import corruption_maps, head_sweep
+from utils.corruptions import claim_heads, corruption_maps, head_sweep
 from utils.diagrams import (
     Diagram,
     block_diagram,
@@ -57,6 +57,7 @@ __all__ = [
     "block_diagram",
     "by_query_head",
     "circuit_diagram",
+    "claim_heads",
     "compare_prediction",
     "corruption_maps",
     "evidence_table",

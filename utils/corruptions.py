@@ -2,7 +2,8 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +13,17 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils import sweeps
+from utils.circuit import Head
 from utils.interventions import mean_outputs
 from utils.ioi import IOIData, logits_to_ave_logit_diff, with_names_swapped, with_other_names
+from utils.plots import heads_or_strongest
 
 NOISE = 3.0
 """The noise's standard deviation, in those of the token embeddings, as in the ROME paper (arXiv 2202.05262)."""
+
+CLAIMED = ((9, 9), (5, 5), (8, 6), (9, 6), (4, 11))
+"""The heads of the claims A to E of notebook 7; F is about the one after them."""
+CLAIMED_AGAINST = (10, 7)
 
 HeadMap = Float[Tensor, "layer head"]
 
@@ -51,6 +58,17 @@ def corruption_maps(model: TransformerBridge, data: IOIData) -> dict[str, HeadMa
     }
     ablated = sweep(model, data.clean_tokens, ActivationCache(means, model), logit_diff)
     return maps | {"mean ablation": 1 - ablated / clean}
+
+
+def claim_heads(maps: Mapping[str, HeadMap]) -> dict[str, Head]:
+    """Return the heads that the claims A to F of notebook 7 are about; of a model without them, its strongest heads.
+
+    `maps` are those of `corruption_maps`. With fewer than five heads, some claims are about the same one.
+    """
+    effects = maps["S2 swap"]
+    [against] = heads_or_strongest([CLAIMED_AGAINST], -effects)
+    working = itertools.cycle(heads_or_strongest(list(CLAIMED), effects))
+    return dict(zip("ABCDE", working, strict=False)) | {"F": against}
 
 
 @contextlib.contextmanager
