@@ -344,6 +344,36 @@ OWN_CLAIMS = [
         ((9, 9),),
         cell=("06_testing_the_circuit", "repair"),
     ),
+    OwnClaim(
+        "10.7-by-metric",
+        "test_some_metrics_hide_10_7_on_ioi_mini",
+        ((10, 7), (9, 6)),
+        cell=("07_testing_the_evidence", "metric-maps"),
+    ),
+    OwnClaim(
+        "claims-under-corruptions",
+        "test_two_of_six_claims_hold_under_all_corruptions_on_ioi_mini",
+        ((9, 9), (5, 5), (8, 6), (9, 6), (4, 11), (10, 7)),
+        cell=("07_testing_the_evidence", "corruption-maps"),
+    ),
+    OwnClaim(
+        "backups-once-name-movers-are-ablated",
+        "test_backups_matter_once_the_name_movers_are_ablated_on_ioi_mini",
+        BACKUP_HEADS,
+        cell=("07_testing_the_evidence", "backups-refuted"),
+    ),
+    OwnClaim(
+        "10.7-and-the-probability",
+        "test_noising_10_7_moves_the_probability_and_denoising_it_does_not",
+        ((10, 7),),
+        cell=("07_testing_the_evidence", "noising-refuted"),
+    ),
+    OwnClaim(
+        "4.11-through-induction-heads",
+        "test_4_11_acts_through_the_induction_heads_on_ioi_mini",
+        ((4, 11),),
+        cell=("07_testing_the_evidence", "carrier-refuted"),
+    ),
     OwnClaim("pattern-like-query", "test_pattern_and_query_panels_are_alike"),
     OwnClaim("a-dozen-heads", "test_about_a_dozen_heads_matter"),
     OwnClaim(

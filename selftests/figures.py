@@ -21,5 +21,6 @@ FIGURES = {
     "04_attention_patterns": Figures(5, 1, 1, 1),
     "05_circuit": Figures(4, 1, 3, 0),
     "06_testing_the_circuit": Figures(3, 0, 0, 0),
+    "07_testing_the_evidence": Figures(2, 0, 0, 0),
     "09_fast_sweeps": Figures(0, 0, 1, 0),
 }

@@ -29,6 +29,8 @@ LEAST = 0.98
 EQUIVALENT = (
     ("model.reset_hooks()", "pass", "no hook is on the model when a sweep begins, and run_with_hooks removes its own"),
     ("shape[-1]", "shape[+1]", "tokens have two axes, so that 1 and -1 are the same axis"),
+    ("softmax(dim=-1)", "softmax(dim=+1)", "logits at END have two axes, so that 1 and -1 are the same axis"),
+    (".sum(dim=-1)", ".sum(dim=+1)", "logits at END have two axes, so that 1 and -1 are the same axis"),
     ("device=corrupted_tokens.device", "device=None", "a result may lie on any device"),
     ("device=corrupted_tokens.device", "", "a result may lie on any device"),
     ('[f"{layer}.{head}" for layer, head in heads]', "None", "a figure may have any labels, or none"),

@@ -43,6 +43,7 @@ from selftests.claims import (
 )
 from selftests.notebook_cells import CellRun, run_to
 from selftests.prose import Block, all_blocks, blocks, notebooks
+from tests.test_07_testing_the_evidence import find_counterexamples
 from utils import (
     IOIData,
     logits_to_ave_logit_diff,
@@ -429,6 +430,95 @@ def test_noising_is_one_minus_denoising() -> None:
     for place, (denoised, noised) in shown.items():
         assert denoised + noised == pytest.approx(1, abs=1.5e-3)
         assert denoised == pytest.approx(ioi_mini_map("z")[place].item(), abs=1e-3)
+
+
+def test_some_metrics_hide_10_7_on_ioi_mini() -> None:
+    variables = cell_of("10.7-by-metric").variables
+    maps, logits = variables["metric_maps"], variables["corrupted_logits"]
+    shown = {name: f"{maps[name][10, 7]:.2f}" for name in maps if name not in ("correct logit", "top-1 accuracy")}
+    assert list(shown.values()) == ["-0.46", "-0.04", "-0.69", "-0.78"]
+    assert maps["correct logit"][10, 7] < -0.9
+    assert f"{variables['metrics']['probability'](logits):.3f}" == "0.005"
+    assert maps["top-1 accuracy"].abs().max() == 0
+    assert f"{maps['correct logit'][9, 6]:.2f} {maps['logit difference'][9, 6]:.2f}" == "-0.17 -0.05"
+    patched = patched_logits(variables, variables["corrupted_tokens"], {(9, 6): variables["clean_cache"]})
+    lowered = (patched - logits)[:, -1].gather(1, variables["answer_tokens"]).mean(0)
+    assert (lowered < -0.2).all()
+
+
+def test_a_surer_prediction_than_the_clean_runs_counts_as_harm_by_kl() -> None:
+    variables = cell_of("10.7-by-metric").variables
+    surer = patched_logits(variables, variables["clean_tokens"], {(10, 7): variables["corrupted_cache"]})
+    assert variables["metrics"]["probability"](surer) > variables["metrics"]["probability"](variables["clean_logits"])
+    assert variables["kl_to_clean"](surer, variables["clean_logits"]) > 0.1
+
+
+def patched_logits(variables: dict, tokens: Tensor, outputs: dict) -> Float[Tensor, "batch pos d_vocab"]:
+    """The logits of a run in which the outputs of heads are those of caches."""
+    hooks = [
+        (get_act_name("z", layer), partial(variables["set_head"], head_index=head, cache=cache))
+        for (layer, head), cache in outputs.items()
+    ]
+    return variables["model"].run_with_hooks(tokens, fwd_hooks=hooks)
+
+
+def test_two_of_six_claims_hold_under_all_corruptions_on_ioi_mini() -> None:
+    maps = cell_of("claims-under-corruptions").variables["corruption_maps"]
+    failing = {
+        letter: [text.removeprefix("under ").split(",")[0] for text in found]
+        for letter, found in find_counterexamples(maps).items()
+    }
+    assert failing == {
+        "A": [],
+        "B": ["all names swapped"],
+        "C": ["all names swapped"],
+        "D": ["other names"],
+        "E": ["all names swapped", "other names", "noise at S2", "mean ablation"],
+        "F": [],
+    }
+
+
+def test_backups_matter_once_the_name_movers_are_ablated_on_ioi_mini() -> None:
+    cell = cell_of("backups-once-name-movers-are-ablated")
+    assert set(cell.variables["backups"]) == set(BACKUP_HEADS)
+    assert set(cell.variables["name_movers"]) == {(9, 9), (9, 6), (10, 0)}
+    assert f"{cell.variables['alone']:.2f} {cell.variables['added']:.2f}" == "0.08 0.53"
+
+
+def test_noising_10_7_moves_the_probability_and_denoising_it_does_not() -> None:
+    variables = cell_of("10.7-and-the-probability").variables
+    assert variables["negative"] == (10, 7)
+    assert 0 > variables["after"] - variables["before"] > -0.01
+    before = variables["metrics"]["probability"](variables["clean_logits"])
+    after = before + variables["change"]
+    assert f"{before:.2f} {after:.2f}" == "0.11 0.27"
+    assert before < after / 2
+
+
+def test_4_11_acts_through_the_induction_heads_on_ioi_mini() -> None:
+    variables = cell_of("4.11-through-induction-heads").variables
+    assert {heads: f"{effect:.2f}" for heads, effect in variables["frozen_effects"].items()} == {
+        "none": "0.35",
+        "5.5, 6.9": "0.03",
+    }
+    assert topk_of_Nd_tensor(variables["swapped_map"], 1) == [(4, 11)]
+
+
+def test_with_4_11_patched_the_induction_heads_attend_to_the_position_after_IO() -> None:
+    variables = cell_of("4.11-through-induction-heads").variables
+    model, data, tokens = variables["model"], variables["data"], variables["swapped_tokens"]
+    patch = partial(variables["set_head"], head_index=11, cache=variables["clean_cache"])
+    _, unpatched = model.run_with_cache(tokens)
+    with model.hooks(fwd_hooks=[(get_act_name("z", 4), patch)]):
+        _, patched = model.run_with_cache(tokens)
+    for layer, head in ((5, 5), (6, 9)):
+        before, after = (
+            cache["pattern", layer][range(8), head, S2, data.positions["IO"] + 1].mean()
+            for cache in (unpatched, patched)
+        )
+        print(layer, head, before, after)
+        assert before < 0.1
+        assert after > 3 * before
 
 
 def test_averaging_mlp_0_hurts_prediction_most() -> None:

@@ -46,6 +46,8 @@ from tests.test_06_testing_the_circuit import (
     test_path_patch,
     test_self_repair,
 )
+from tests.test_07_refutations import test_added_cost, test_patch_with_frozen, test_probability_change
+from tests.test_07_testing_the_evidence import test_kl_to_clean, test_surviving_claims
 from tests.test_09_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 gc.enable()
@@ -56,6 +58,7 @@ __all__ = [
     "hidden",
     "result_of",
     "show_difference",
+    "test_added_cost",
     "test_early_heads_figure",
     "test_exchange_names",
     "test_get_act_patch_attn_head_all_pos_every",
@@ -64,16 +67,20 @@ __all__ = [
     "test_get_act_patch_resid_pre",
     "test_get_act_patch_resid_pre_fast",
     "test_ioi_metric",
+    "test_kl_to_clean",
     "test_mean_ablate",
     "test_my_circuit",
     "test_my_map",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
+    "test_patch_with_frozen",
     "test_path_patch",
     "test_plot_mean_attention",
+    "test_probability_change",
     "test_run_from_layer",
     "test_self_repair",
+    "test_surviving_claims",
 ]
 
 save_originals(

@@ -14,6 +14,7 @@ import_with_a_bar("torch", "transformer_lens", "transformer_lens.model_bridge")
 
 from utils import sweeps
 from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
+from utils.corruptions import claim_heads, corruption_maps, head_sweep
 from utils.diagrams import (
     Diagram,
     block_diagram,
@@ -41,6 +42,7 @@ from utils.ioi import (
     logits_to_ave_logit_diff,
     make_ioi_metric,
     position_labels,
+    with_names_swapped,
     with_other_names,
 )
 from utils.models import has_published_heads, load_model, model_in_use, model_name
@@ -69,12 +71,15 @@ __all__ = [
     "block_diagram",
     "by_query_head",
     "circuit_diagram",
+    "claim_heads",
     "compare_prediction",
+    "corruption_maps",
     "evidence_table",
     "faithfulness",
     "forward_pass_diagram",
     "has_published_heads",
     "head_inputs_diagram",
+    "head_sweep",
     "heads_or_strongest",
     "heads_outside",
     "heads_read",
@@ -101,6 +106,7 @@ __all__ = [
     "reference_sweep",
     "sweeps",
     "topk_of_Nd_tensor",
+    "with_names_swapped",
     "with_other_names",
     "with_progress_bar",
 ]

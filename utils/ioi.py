@@ -144,6 +144,13 @@ def with_other_names(model: TransformerBridge, data: IOIData) -> Int[Tensor, "ba
     return tokens
 
 
+def with_names_swapped(data: IOIData) -> Int[Tensor, "batch pos"]:
+    """Return the clean prompts with their two names exchanged at S1, IO and S2, so that the positions stay."""
+    correct, incorrect = data.answer_tokens.T[:, :, None]
+    tokens = data.clean_tokens
+    return torch.where(tokens == correct, incorrect, torch.where(tokens == incorrect, correct, tokens))
+
+
 def position_labels(str_tokens: list[str]) -> list[str]:
     """Return a distinct axis label for each position, such as `"John 2"` and `"John 10"`."""
     return [f"{token.strip()} {position}" for position, token in enumerate(str_tokens)]

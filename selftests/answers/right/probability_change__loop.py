@@ -1,0 +1,22 @@
+# A loop over the prompts.
+from functools import partial
+
+import torch
+from transformer_lens.utilities import get_act_name
+
+
+def patch(z, hook, index, cache):
+    z[:, :, index] = cache[hook.name][:, :, index]
+    return z
+
+
+def probability_change(model, clean_tokens, corrupted_cache, answer_tokens, head):
+    layer, index = head
+    hook = (get_act_name("z", layer), partial(patch, index=index, cache=corrupted_cache))
+    patched = model.run_with_hooks(clean_tokens, fwd_hooks=[hook])[:, -1]
+    before = model(clean_tokens)[:, -1]
+    changes = [
+        now.softmax(0)[pair[0]] - then.softmax(0)[pair[0]]
+        for now, then, pair in zip(patched, before, answer_tokens, strict=True)
+    ]
+    return torch.stack(changes).mean()

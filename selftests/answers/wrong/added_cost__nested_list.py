@@ -1,0 +1,4 @@
+# A list of lists.
+# message: added_cost runs without an error
+def added_cost(logit_diff_without, heads, others):
+    return (logit_diff_without(others) - logit_diff_without([others, heads])) / logit_diff_without([])

@@ -1,0 +1,5 @@
+# In bits.
+# message: in nats
+def kl_to_clean(logits, clean_logits):
+    log_p, log_clean = logits[:, -1].log_softmax(-1), clean_logits[:, -1].log_softmax(-1)
+    return (log_clean.exp() * (log_clean - log_p)).sum(-1).mean() / 0.6931471805599453

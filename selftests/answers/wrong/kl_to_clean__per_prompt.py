@@ -1,0 +1,5 @@
+# One number for each prompt.
+# message: return their .mean()
+def kl_to_clean(logits, clean_logits):
+    log_p, log_clean = logits[:, -1].log_softmax(-1), clean_logits[:, -1].log_softmax(-1)
+    return (log_clean.exp() * (log_clean - log_p)).sum(-1)

@@ -1,0 +1,5 @@
+# A difference of probabilities.
+# message: subtract log-probabilities, not probabilities
+def kl_to_clean(logits, clean_logits):
+    p, clean = logits[:, -1].softmax(-1), clean_logits[:, -1].softmax(-1)
+    return (clean * (clean - p)).sum(-1).mean()

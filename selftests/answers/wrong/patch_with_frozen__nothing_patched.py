@@ -1,0 +1,17 @@
+# Patches nothing.
+# message: nothing is patched
+from functools import partial
+
+from transformer_lens.utilities import get_act_name
+
+
+def patch(z, hook, index, cache):
+    z[:, :, index] = cache[hook.name][:, :, index]
+    return z
+
+
+def patch_with_frozen(model, corrupted_tokens, clean_cache, patched, frozen):
+    _, corrupted_cache = model.run_with_cache(corrupted_tokens)
+    sources = [(head, corrupted_cache) for head in frozen]
+    hooks = [(get_act_name("z", layer), partial(patch, index=index, cache=cache)) for (layer, index), cache in sources]
+    return model.run_with_hooks(corrupted_tokens, fwd_hooks=hooks)
