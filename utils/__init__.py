@@ -19,8 +19,17 @@ from utils.diagrams import (
     patched_pass_diagram,
 )
 from utils.errors import ModelError, PromptError, WorkbookError
-from utils.interventions import ablation_hooks, heads_outside, mean_ablate, mean_outputs, path_patch
-from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
+from utils.interventions import ablation_hooks, faithfulness, heads_outside, mean_ablate, mean_outputs, path_patch
+from utils.ioi import (
+    ANSWERS,
+    PROMPTS,
+    IOIData,
+    load_ioi,
+    logits_to_ave_logit_diff,
+    make_ioi_metric,
+    position_labels,
+    with_other_names,
+)
 from utils.models import has_published_heads, load_model, model_in_use, model_name
 from utils.plots import attention_view, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
 from utils.predictions import PredictionError, compare_prediction
@@ -48,6 +57,7 @@ __all__ = [
     "circuit_diagram",
     "compare_prediction",
     "evidence_table",
+    "faithfulness",
     "forward_pass_diagram",
     "has_published_heads",
     "head_inputs_diagram",
@@ -76,4 +86,5 @@ __all__ = [
     "reference_sweep",
     "sweeps",
     "topk_of_Nd_tensor",
+    "with_other_names",
 ]

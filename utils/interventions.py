@@ -17,6 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
 from utils.circuit import Head
+from utils.ioi import IOIData, logits_to_ave_logit_diff
 from utils.models import n_key_value_heads
 from utils.sweep_specs import ATTENDED_TO
 
@@ -82,6 +83,23 @@ def mean_ablate(
     """Return the logits of a run in which the outputs of `heads` are the means of `mean_outputs`."""
     with torch.no_grad():
         return model.run_with_hooks(tokens, fwd_hooks=ablation_hooks(means, heads))
+
+
+def faithfulness(
+    model: TransformerBridge,
+    data: IOIData,
+    circuit: Mapping[str, Collection[Head]] | Collection[Head],
+    means: Float[Tensor, "layer pos head d_head"],
+) -> float:
+    """Return the share of the clean mean logit difference that is left where all heads outside a circuit are ablated.
+
+    `means` are those of `mean_outputs`, for example of the prompts of `utils.with_other_names`.
+    """
+    ablated = mean_ablate(model, data.clean_tokens, means, heads_outside(model, circuit))
+    left, whole = (
+        logits_to_ave_logit_diff(logits, data.answer_tokens) for logits in (ablated, model(data.clean_tokens))
+    )
+    return (left / whole).item()
 
 
 def ablation_hooks(means: Float[Tensor, "layer pos head d_head"], heads: Iterable[Head]) -> list[Hook]:

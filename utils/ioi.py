@@ -4,6 +4,7 @@ Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), introduced 
 TransformerLens's demos; `published/gpt2_small_ioi.json` contains them and the results published for them.
 """
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -123,6 +124,24 @@ def make_ioi_metric(model: TransformerBridge, data: IOIData) -> Metric:
         return (logits_to_ave_logit_diff(logits, data.answer_tokens) - corrupted) / (clean - corrupted)
 
     return ioi_metric
+
+
+def with_other_names(model: TransformerBridge, data: IOIData) -> Int[Tensor, "batch pos"]:
+    """Return the clean prompts with three names in each that occur in none of them, as tokens: "ABC" prompts.
+
+    No name is repeated, so such a prompt has no answer; all else is as it was. With few names that are single tokens,
+    prompts share some. Raises `PromptError` where this model's tokenizer has fewer than three.
+    """
+    own = {name for pair in data.answers for name in pair}
+    found = (f" {name}" for name in NAMES if f" {name}" not in own and _is_single_token(model, f" {name}"))
+    names = list(itertools.islice(found, 3 * len(data.prompts)))
+    if len(names) < 3:
+        raise PromptError(f"This model's tokenizer has too few of our {len(NAMES)} names as single tokens.")
+    others, tokens = itertools.cycle(names), data.clean_tokens.clone()
+    for row in range(len(tokens)):
+        for position in ("S1", "IO", "S2"):
+            tokens[row, data.positions[position][row]] = _single_token(model, next(others))
+    return tokens
 
 
 def position_labels(str_tokens: list[str]) -> list[str]:
