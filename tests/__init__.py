@@ -27,6 +27,7 @@ from tests.test_04_attention_patterns import test_get_act_patch_attn_head_all_po
 from tests.test_04_figures import test_my_map, test_plot_mean_attention
 from tests.test_05_circuit import test_my_circuit
 from tests.test_05_figures import test_early_heads_figure
+from tests.test_08_mystery_model import test_my_mystery_circuit
 from tests.test_09_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 gc.enable()
@@ -46,6 +47,7 @@ __all__ = [
     "test_ioi_metric",
     "test_my_circuit",
     "test_my_map",
+    "test_my_mystery_circuit",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",
