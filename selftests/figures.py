@@ -19,5 +19,6 @@ FIGURES = {
     "03_attention_heads": Figures(2, 0, 0, 1),
     "04_attention_patterns": Figures(5, 1, 1, 1),
     "05_circuit": Figures(4, 1, 3, 0),
+    "08_mystery_model": Figures(5, 0, 1, 0),
     "09_fast_sweeps": Figures(0, 0, 1, 0),
 }

@@ -71,7 +71,7 @@ def permuted(evidence: Evidence, order: Int[Tensor, "layer head"]) -> Evidence:
     )
 
 
-def _read_order(my_seed: object) -> Int[Tensor, "layer head"]:
+def _read_order(my_seed: int | str) -> Int[Tensor, "layer head"]:
     try:
         if normalized_seed(my_seed):
             return head_order(my_seed)

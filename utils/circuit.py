@@ -22,6 +22,7 @@ from utils.published import published_results
 from utils.references import by_query_head, reference_sweep
 from utils.sweep_specs import HEAD_COMPONENTS
 
+ALL_HEADS = "get_act_patch_attn_head_all_pos_every"
 Head = tuple[int, int]
 Circuit = dict[str, list[Head]]
 
@@ -92,9 +93,9 @@ def measure_evidence(model: TransformerBridge, data: IOIData | None = None, fast
     logits, cache = model.run_with_cache(data.clean_tokens)
     if fast and not sweeps.why_unsupported(model):
         arguments = model, data.corrupted_tokens, cache, make_ioi_metric(model, data)
-        patching = sweeps.get_act_patch_attn_head_all_pos_every(*arguments, tokens_read=data.answer_tokens).cpu()
+        patching = getattr(sweeps, ALL_HEADS)(*arguments, tokens_read=data.answer_tokens).cpu()
     else:
-        patching = reference_sweep("get_act_patch_attn_head_all_pos_every", model, data).cpu()
+        patching = reference_sweep(ALL_HEADS, model, data).cpu()
     patching[2:4] = by_query_head(model, patching[2:4])
     return Evidence(
         patching=patching,
