@@ -10,8 +10,8 @@ from nbgrader.utils import is_solution
 INTRODUCTION = """\
 # Activation patching, from scratch
 
-Six notebooks and an appendix in which you implement activation patching on gpt2-small with nothing but hooks, and end
-up able to sketch the circuit that solves the IOI (indirect object identification) task.
+Notebooks in which you implement activation patching on gpt2-small with nothing but hooks. After six of them you can
+sketch the circuit that solves the IOI (indirect object identification) task; in the others you put it to the test.
 
 The **solutions** are the instructor's version with every cell run; its heat maps and attention patterns are
 interactive. The **exercises** are what students get, to read: nothing in them has been run.

@@ -381,6 +381,28 @@ OWN_CLAIMS = [
         "test_strongest_heads_in_words",
         (*EARLY_HEADS, *MIDDLE_HEADS, (9, 9), *NEGATIVE_HEADS),
     ),
+    OwnClaim(
+        "a-permutation-moves-heads-only",
+        "test_a_permutation_changes_the_order_of_heads_and_nothing_else",
+        cell=("08_mystery_model", "evidence"),
+    ),
+    OwnClaim(
+        "a-circuit-needs-its-previous-token-heads",
+        "test_ioi_minis_circuit_needs_its_previous_token_heads",
+        cell=("08_mystery_model", "shares"),
+    ),
+    OwnClaim(
+        "ioi-mini-does-the-repeated-words-only",
+        "test_ioi_mini_does_one_of_the_three_tasks",
+        cell=("08_mystery_model", "own-tasks"),
+    ),
+    OwnClaim(
+        "the-same-heads-do-the-repeated-words",
+        "test_the_s_inhibition_heads_do_the_repeated_words_on_ioi_mini",
+        MIDDLE_HEADS,
+        also_layers=(7, 9),
+        cell=("08_mystery_model", "own-map"),
+    ),
 ]
 
 ALL_CLAIMS = [*EFFECTS, *NO_EFFECTS, *POSITION_CLAIMS, *ATTENTION_CLAIMS, *PAPER_CLAIMS, *OWN_CLAIMS]

@@ -22,5 +22,6 @@ FIGURES = {
     "05_circuit": Figures(4, 1, 3, 0),
     "06_testing_the_circuit": Figures(3, 0, 0, 0),
     "07_testing_the_evidence": Figures(2, 0, 0, 0),
+    "08_mystery_model": Figures(5, 0, 1, 0),
     "09_fast_sweeps": Figures(0, 0, 1, 0),
 }

@@ -47,12 +47,15 @@ from tests.test_07_testing_the_evidence import find_counterexamples
 from utils import (
     IOIData,
     logits_to_ave_logit_diff,
+    make_ioi_metric,
     mean_ablate,
     published_circuit,
     published_results,
+    sweeps,
     topk_of_Nd_tensor,
 )
 from utils.circuit import HEAD_CLASSES, mean_attention
+from utils.sweep_specs import HEAD_COMPONENTS
 
 Map = Callable[[str], Tensor]
 BOTH = pytest.mark.parametrize("maps", [gpt2_small_map, ioi_mini_map], ids=["gpt2-small", "ioi-mini"])
@@ -631,6 +634,59 @@ def test_strongest_heads_in_words(maps: Map) -> None:
     assert set(strongest[:4]) == {(5, 5), (8, 6), (8, 10), (9, 9)}
     assert set(strongest[4:]) == {(3, 0), (6, 9), (7, 3), (7, 9)}
     assert topk_of_Nd_tensor(-maps("z"), 2) == [(10, 7), (11, 10)]
+
+
+def test_a_permutation_changes_the_order_of_heads_and_nothing_else() -> None:
+    cell = cell_of("a-permutation-moves-heads-only")
+    mystery, data, evidence = (cell.variables[name] for name in ("mystery", "data", "evidence"))
+    _, cache = mystery.run_with_cache(data.clean_tokens)
+    by_layer = sweeps.get_act_patch_block_every(mystery, data.corrupted_tokens, cache, make_ioi_metric(mystery, data))
+    expected = torch.stack([ioi_mini_map(name) for name in ("resid_pre", "attn_out", "mlp_out")])
+    torch.testing.assert_close(by_layer, expected, rtol=1e-4, atol=1e-4)
+    for name, effects in zip(HEAD_COMPONENTS, evidence.patching, strict=True):
+        own = ioi_mini_map(name)
+        torch.testing.assert_close(effects.sort(-1).values, own.sort(-1).values, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(effects, own, atol=0.05)
+
+
+@BOTH
+def test_no_patch_of_a_previous_token_head_moves_the_metric_by_more_than_0_05(maps: Map) -> None:
+    for component in HEAD_COMPONENTS:
+        assert max(maps(component)[head].abs() for head in published_circuit()["previous token"]) <= 0.05
+
+
+def test_ioi_minis_circuit_needs_its_previous_token_heads() -> None:
+    shares = cell_of("a-circuit-needs-its-previous-token-heads").variables["shares"]
+    parts = ("the whole circuit", "without previous token", "without negative name mover")
+    assert [f"{shares[part]:.2f}" for part in parts] == ["0.81", "0.32", "1.51"]
+    assert [part for part, share in shares.items() if share > 1] == ["without negative name mover"]
+
+
+def test_ioi_mini_does_one_of_the_three_tasks() -> None:
+    diffs = cell_of("ioi-mini-does-the-repeated-words-only").variables["own_logit_diffs"]
+    assert [f"{diff:.2f}" for diff in diffs.pop("repeated words")] == ["3.63", "-0.69"]
+    assert len(diffs) == 2 and all(abs(clean - corrupted) < 0.1 for clean, corrupted in diffs.values())
+
+
+def test_the_s_inhibition_heads_do_the_repeated_words_on_ioi_mini() -> None:
+    variables = cell_of("the-same-heads-do-the-repeated-words").variables
+    model, own_map, cache = (variables[name] for name in ("model", "own_map", "clean_cache"))
+    second = 14  # the position of the name that differs
+    assert (f"{own_map[7, second]:.2f}", f"{own_map[9, -1]:.2f}") == ("0.93", "0.95")
+    values = sweeps.get_act_patch_attn_head_v_all_pos(
+        model, variables["corrupted_tokens"], cache, variables["own_metric"]
+    )
+    assert set(topk_of_Nd_tensor(values.abs(), 4)) == set(MIDDLE_HEADS)
+    assert sorted(f"{values[head]:.2f}" for head in MIDDLE_HEADS)[:: len(MIDDLE_HEADS) - 1] == ["0.14", "0.28"]
+
+    def patch(value: Float[Tensor, "batch pos head d_head"], hook) -> Tensor:
+        heads = [head for layer, head in MIDDLE_HEADS if layer == hook.layer()]
+        value[:, :, heads] = cache[hook.name][:, :, heads]
+        return value
+
+    hooks = [(get_act_name("v", layer), patch) for layer in (7, 8)]
+    logits = model.run_with_hooks(variables["corrupted_tokens"], fwd_hooks=hooks)
+    assert f"{variables['own_metric'](logits):.2f}" == "0.90"
 
 
 # Tags

@@ -48,6 +48,7 @@ from tests.test_06_testing_the_circuit import (
 )
 from tests.test_07_refutations import test_added_cost, test_patch_with_frozen, test_probability_change
 from tests.test_07_testing_the_evidence import test_kl_to_clean, test_surviving_claims
+from tests.test_08_mystery_model import test_my_mystery_circuit
 from tests.test_09_fast_sweeps import test_get_act_patch_resid_pre_fast, test_run_from_layer
 
 gc.enable()
@@ -71,6 +72,7 @@ __all__ = [
     "test_mean_ablate",
     "test_my_circuit",
     "test_my_map",
+    "test_my_mystery_circuit",
     "test_patch_attn_patterns",
     "test_patch_head_vector",
     "test_patch_residual_component",

@@ -32,7 +32,7 @@ class Exercise:
     sweep: SweepSpec | None = None
     """Of a sweep: its row in the table of sweeps."""
     also: tuple[str, ...] = ()
-    """Of a variable: further variables of its cell, which the check takes too."""
+    """Of a variable: further variables of its cell or of another one, which the check takes too."""
 
     @property
     def check_cell(self) -> str:
@@ -156,6 +156,14 @@ EXERCISES = (
         bonus=True,
         arguments=("model", "corrupted_tokens", "clean_cache", "patched", "frozen"),
     ),
+    Exercise("my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="duplicate token", also=("my_seed",)),
+    Exercise("my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="induction", also=("my_seed",)),
+    Exercise("my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="s-inhibition", also=("my_seed",)),
+    Exercise("my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="name mover", also=("my_seed",)),
+    Exercise(
+        "my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="negative name mover", also=("my_seed",)
+    ),
+    Exercise("my_mystery_circuit", "08_mystery_model", points=1, bonus=True, part="faithfulness", also=("my_seed",)),
     Exercise("run_from_layer", "09_fast_sweeps", points=1, bonus=True, arguments=("model", "residual", "layer")),
     Exercise(
         "get_act_patch_resid_pre_fast",

@@ -46,6 +46,7 @@ from utils.ioi import (
     with_other_names,
 )
 from utils.models import has_published_heads, load_model, model_in_use, model_name
+from utils.mystery import mystery_model
 from utils.plots import attention_view, bar_chart, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
 from utils.predictions import PredictionError, compare_prediction
 from utils.published import published_attribution, published_patching, published_results
@@ -94,6 +95,7 @@ __all__ = [
     "measure_evidence",
     "model_in_use",
     "model_name",
+    "mystery_model",
     "patch_reach_diagram",
     "patched_pass_diagram",
     "path_patch",

@@ -1,6 +1,8 @@
 """What the page shows: the class according to the gradebook, the saved results and the folders."""
 
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +23,9 @@ GRADED, PENDING, ABSENT = "graded", "not graded yet", "no submission"
 NO_MESSAGE = Failure("no message: its cell was not reached, or printed nothing")
 FEW = 3
 """With fewer students than these, nothing is odd about a check that all of them failed."""
+SEED = "my_seed"
+"""The cell, and the variable, in which each student chooses a mystery model (notebook 8)."""
+SEED_VALUE = re.compile(rf"""\b{SEED}(?: ?: ?[\w |]+)? ?= ?("[^"]*"|'[^']*'|\d+)""")
 
 
 @dataclass
@@ -101,6 +106,13 @@ class Row:
     def label(self) -> str:
         """The student's id, with the name if there is one."""
         return f"{self.name} ({self.student})" if self.name else self.student
+
+    @property
+    def seed(self) -> str:
+        """The seed in the student's cell, as `utils.mystery` reads it; empty if there is none, or no plain text."""
+        answer = next((text for (_, name), text in self.answers.items() if name == SEED), "")
+        value = next(reversed(SEED_VALUE.findall(answer)), "").strip("\"'")
+        return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
 
     def mark(self, check: Check) -> Mark | None:
         """Return the mark in a check; None if the check is newer than the grading."""
@@ -228,6 +240,8 @@ def outliers(row: Row, rows: list[Row]) -> Iterator[str]:
         yield "no points at all" + ("" if row.answers else ", and no answer in code: all are as handed out")
     if same := [each.label for each in rows if each is not row and row.answers and each.answers == row.answers]:
         yield f"all answers are word for word those of {', '.join(same)}"
+    if same := [each.label for each in rows if each is not row and row.seed and each.seed == row.seed]:
+        yield f"{SEED} is also that of {', '.join(same)}"
 
 
 def read_checks(gradebook: Gradebook, course: Course) -> list[Check]:

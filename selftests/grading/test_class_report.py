@@ -27,6 +27,7 @@ from grading.course import read_settings
 from grading.results import NotebookResult, Result
 from grading.submissions import fingerprint
 from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, hand_in, make_cell, make_notebook
+from utils.mystery import normalized_seed
 
 # Maximum points, by notebook and cell. The essay is graded manually; a bonus point counts beyond the maximum.
 CELLS = {"introduction": {}, "one": {"check": 2, "more_bonus": 0}, "two": {"check": 2, "essay": 3}}
@@ -298,6 +299,41 @@ def test_identical_answers_are_flagged(classroom):
         "ann": "all answers are word for word those of bob",
         "bob": "all answers are word for word those of ann",
     }
+
+
+SEEDS = {
+    "ann": 'my_seed = "Ada Lovelace"\nwith suppress(NotImplementedError):\n    raise NotImplementedError()',
+    "bob": "my_seed = ''\nwith suppress(NotImplementedError):\n    my_seed: str = 'ada  lovelace '  # mine",
+    "cem": 'my_seed = "Grace Hopper"',
+    "dee": 'my_seed = ""',
+    "eve": "my_seed = ''",
+    "fay": "my_seed = 7",
+    "gil": 'my_seed = "7"',
+    "hal": "my_seed = input()",
+    "ida": "my_seed = input()",
+}
+
+
+def test_students_with_the_same_seed_are_flagged():
+    rows = [
+        class_data.Row(name, "", answers={("08", "my_seed"): " ".join(text.split())}) for name, text in SEEDS.items()
+    ]
+    rows.append(class_data.Row("jon", "", answers={("01", "other"): 'my_seed = "Ada Lovelace"'}))
+    for row in rows:
+        row.answers["01", "answer"] = row.student
+    found = {row.student: list(class_data.outliers(row, rows)) for row in rows}
+    assert {student: remarks for student, remarks in found.items() if remarks} == {
+        "ann": ["my_seed is also that of bob"],
+        "bob": ["my_seed is also that of ann"],
+        "fay": ["my_seed is also that of gil"],
+        "gil": ["my_seed is also that of fay"],
+    }
+
+
+@pytest.mark.parametrize("seed", ["Ada Lovelace", " ADA \u3000 lovelace", "\uff21da", "Zo\u00eb", "Zoe\u0308", "7"])
+def test_a_seed_is_read_as_the_mystery_model_reads_it(seed: str):
+    row = class_data.Row("ann", "", answers={("08", "my_seed"): f'my_seed = "{seed}"'})
+    assert row.seed == normalized_seed(seed)
 
 
 def test_a_failed_setup_cell_is_flagged(classroom):

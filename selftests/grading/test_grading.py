@@ -54,6 +54,7 @@ def test_demo_gives_each_cell_its_points(demo_class: Path, student: str):
 def test_demo_ends_at_the_report(demo_class: Path):
     page = (demo_class / ".grading" / demo.COURSE / "report.html").read_text("utf-8")
     assert all(student in page for student in demo.CLASS)
+    assert "my_seed is also that of typical_mistakes" in page
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
-"""Whether the evidence on a model puts a head into a class of the circuit."""
+"""Whether the evidence on a model puts a head into a class of the circuit, and how a check of a circuit says so."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
-from utils.circuit import HEAD_CLASSES, Evidence, Head, HeadClass, head_name
+from tests.checks.checking import SHOWN, CheckFailed, NotImplementedYet
+from utils.circuit import HEAD_CLASSES, Circuit, CircuitError, Evidence, Head, HeadClass, head_name, read_circuit
 from utils.ioi import POSITIONS
 from utils.sweep_specs import HEAD_COMPONENTS
 
@@ -39,6 +42,82 @@ CRITERIA: dict[str, Criterion] = {
     "backup name mover": Criterion("direct", 0.0, float("inf")),
     "negative name mover": Criterion("-direct", 0.05, 0.15),
 }
+
+HINTS = {
+    "q": "the strong effects of patching q (notebook 4), and what these heads attend to from {acts_at}",
+    "v": "the strong effects of patching v (notebook 4), and what these heads attend to from {acts_at}",
+    "direct": "the blue squares of the direct attribution map, and what these heads attend to from {acts_at}",
+    "-direct": "the red squares of the direct attribution map, and what these heads attend to from {acts_at}",
+    "attention": "the heads that attend from {acts_at} to {attends_to}, in layers before the induction heads",
+}
+
+
+def read_learners_circuit(exercise: str, circuit: object, model: TransformerBridge) -> Circuit:
+    """Return the circuit that the variable `exercise` holds; raise `CheckFailed` if it is none of this model's."""
+    try:
+        return read_circuit(circuit, model.cfg.n_layers, model.cfg.n_heads)
+    except CircuitError as error:
+        raise CheckFailed(
+            f"{exercise} gives a list of (layer, head) pairs for each class",
+            'such as {"duplicate token": [(1, 2), (3, 4)], ...}',
+            str(error),
+            "keep the dictionary of the exercise and fill in its lists",
+        ) from None
+    except Exception as error:  # a learner's own collection may raise anything
+        raise CheckFailed(
+            f"{exercise} can be read", "a plain dictionary", type(error).__name__, "use {} and []"
+        ) from None
+
+
+def check_classes(
+    exercise: str, circuit: Circuit, names: Iterable[str], evidence: Evidence, published: Circuit | None = None
+) -> None:
+    """Check these classes of a circuit against the evidence, and print which of them have no head on this model.
+
+    A head of a `published` circuit is never wrong, and one that is not in it is never missing. Raises `CheckFailed`
+    with the first class's hint, and `NotImplementedYet` while the circuit is empty and should not be.
+    """
+    without = [name for name in names if not main_heads(HEAD_CLASSES[name], evidence)]
+    if not any(circuit.values()) and set(names) - set(without):
+        raise NotImplementedYet(exercise)
+    failures = {}
+    for name in names:
+        own = None if published is None else published[name]
+        if actual := shortcomings(circuit.get(name, []), HEAD_CLASSES[name], evidence, own):
+            failures[name] = actual
+    if failures:
+        raise _failure(exercise, failures)
+    if without:
+        print(f"On this model the evidence requires no head of these classes: {', '.join(without)}.")
+
+
+def shortcomings(
+    heads: list[Head], head_class: HeadClass, evidence: Evidence, published: list[Head] | None = None
+) -> str:
+    """Return what is wrong with the heads listed in a class, as one line; empty if nothing is."""
+    wrong = [
+        text for head in heads if head not in (published or []) and (text := objection(head, head_class, evidence))
+    ]
+    main = main_heads(head_class, evidence)
+    missing = len(main.difference(heads) if published is None else main.intersection(published).difference(heads))
+    parts = wrong[:SHOWN]
+    if len(wrong) > SHOWN:
+        parts.append(f"and {len(wrong) - SHOWN} more heads in it do not fit")
+    if missing:
+        parts.append(f"{missing} important {'head is' if missing == 1 else 'heads are'} missing")
+    return "; ".join(parts)
+
+
+def _failure(exercise: str, failures: dict[str, str]) -> CheckFailed:
+    name = next(iter(failures))
+    head_class = HEAD_CLASSES[name]
+    hint = HINTS[CRITERIA[name].shown_by].format(acts_at=head_class.acts_at, attends_to=head_class.attends_to)
+    return CheckFailed(
+        f"{exercise} lists the heads of these classes: {', '.join(failures)}",
+        "heads that the evidence on this model supports, with none of the important ones missing",
+        "\n            ".join(f"{name}: {text}" for name, text in failures.items()),
+        f"for {name} see {hint}; utils.evidence_table shows the numbers",
+    )
 
 
 def effects(head_class: HeadClass, evidence: Evidence) -> Float[Tensor, "layer head"]:
