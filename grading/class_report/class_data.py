@@ -315,8 +315,9 @@ def feedback_links(course: Course, student: str, notebooks: list[SubmittedNotebo
 def remarks_on(row: Row, course: Course, result: Result | None, submitted: bool) -> Iterator[str]:
     """Yield why a graded submission needs the instructor's attention."""
     if result:
-        # A missing notebook without checks costs no points.
-        harmless = {f"{notebook}: missing" for notebook in result.notebooks.keys() - {place for place, _ in row.marks}}
+        # A missing notebook without checks, or whose checks are all bonus, costs no points.
+        required = {notebook for (notebook, _), mark in row.marks.items() if not mark.is_bonus}
+        harmless = {f"{notebook}: missing" for notebook in result.notebooks.keys() - required}
         yield from (remark for remark in result.remarks() if remark not in harmless)
         if submitted and is_newer(course, row.student, result):
             yield "resubmitted, not graded again yet"

@@ -198,7 +198,7 @@ def print_table(points: dict[str, dict[str, Cells]]) -> None:
     """Print points by student and notebook; those after a plus sign are bonus points."""
     rows = [["student", *NOTEBOOKS, "total"]]
     for student, notebooks in points.items():
-        rows.append([student, *(describe(notebooks.get(name, {})) for name in NOTEBOOKS), describe(in_all(notebooks))])
+        rows.append([student, *(describe(notebooks[name]) for name in NOTEBOOKS), describe(in_all(notebooks))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     print()
     for row in rows:

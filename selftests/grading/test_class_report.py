@@ -290,6 +290,14 @@ def test_students_with_no_points_at_all_are_flagged(classroom):
     }
 
 
+def test_a_missing_notebook_is_named_only_where_it_has_required_checks(classroom):
+    missing = Result("ann", "", None, {name: NotebookResult("missing") for name in ("one", "two", "aside")}, [], 7)
+    row = class_data.Row("ann", "")
+    row.marks["one", "check"] = class_data.Mark(0, False, False, False, is_bonus=False)
+    row.marks["two", "more_bonus"] = class_data.Mark(0, False, False, False, is_bonus=True)
+    assert list(class_data.remarks_on(row, classroom.course, missing, submitted=False)) == ["one: missing"]
+
+
 def test_identical_answers_are_flagged(classroom):
     for student, answer in {"ann": "x = 1", "bob": "x  =  1\n", "cem": "x = 2", "dee": HANDED_OUT, "eve": ""}.items():
         enter(classroom, student, (2, 1), 2, answers={"one": answer, "two": "y"} if answer != HANDED_OUT else {})
