@@ -671,13 +671,15 @@ def test_ioi_mini_does_one_of_the_three_tasks() -> None:
 def test_the_s_inhibition_heads_do_the_repeated_words_on_ioi_mini() -> None:
     variables = cell_of("the-same-heads-do-the-repeated-words").variables
     model, own_map, cache = (variables[name] for name in ("model", "own_map", "clean_cache"))
-    second = 14  # the position of the name that differs
+    first, second = 12, 14  # where the two names are repeated; the prompts differ at the second
     assert (f"{own_map[7, second]:.2f}", f"{own_map[9, -1]:.2f}") == ("0.93", "0.95")
     values = sweeps.get_act_patch_attn_head_v_all_pos(
         model, variables["corrupted_tokens"], cache, variables["own_metric"]
     )
     assert set(topk_of_Nd_tensor(values.abs(), 4)) == set(MIDDLE_HEADS)
     assert sorted(f"{values[head]:.2f}" for head in MIDDLE_HEADS)[:: len(MIDDLE_HEADS) - 1] == ["0.14", "0.28"]
+    at_END = [cache["pattern", layer][0, head, -1, [first, second]] for layer, head in MIDDLE_HEADS]
+    assert [f"{value:.2f}" for value in torch.cat(at_END).aminmax()] == ["0.30", "0.53"]
 
     def patch(value: Float[Tensor, "batch pos head d_head"], hook) -> Tensor:
         heads = [head for layer, head in MIDDLE_HEADS if layer == hook.layer()]

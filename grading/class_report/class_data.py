@@ -24,7 +24,7 @@ NO_MESSAGE = Failure("no message: its cell was not reached, or printed nothing")
 FEW = 3
 """With fewer students than these, nothing is odd about a check that all of them failed."""
 SEED = "my_seed"
-"""The cell, and the variable, in which each student chooses a mystery model (notebook 8)."""
+"""The variable in which each student chooses a mystery model (notebook 8)."""
 SEED_VALUE = re.compile(rf"""\b{SEED}(?: ?: ?[\w |]+)? ?= ?("[^"]*"|'[^']*'|\d+)""")
 
 
@@ -109,9 +109,8 @@ class Row:
 
     @property
     def seed(self) -> str:
-        """The seed in the student's cell, as `utils.mystery` reads it; empty if there is none, or no plain text."""
-        answer = next((text for (_, name), text in self.answers.items() if name == SEED), "")
-        value = next(reversed(SEED_VALUE.findall(answer)), "").strip("\"'")
+        """The seed that the student's answers set last, as `utils.mystery` reads it; empty if they set none as text."""
+        value = next(reversed(SEED_VALUE.findall(" ".join(self.answers.values()))), "").strip("\"'")
         return " ".join(unicodedata.normalize("NFKC", value).casefold().split())
 
     def mark(self, check: Check) -> Mark | None:

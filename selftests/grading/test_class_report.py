@@ -326,15 +326,18 @@ def test_students_with_the_same_seed_are_flagged():
     rows = [
         class_data.Row(name, "", answers={("08", "my_seed"): " ".join(text.split())}) for name, text in SEEDS.items()
     ]
-    rows.append(class_data.Row("jon", "", answers={("01", "other"): 'my_seed = "Ada Lovelace"'}))
+    of_another = {("08", "my_seed"): 'my_seed = "Jon"', ("08", "my_mystery_circuit"): 'my_seed = "Grace Hopper"'}
+    rows.append(class_data.Row("jon", "", answers=of_another))
     for row in rows:
         row.answers["01", "answer"] = row.student
     found = {row.student: list(class_data.outliers(row, rows)) for row in rows}
     assert {student: remarks for student, remarks in found.items() if remarks} == {
         "ann": ["my_seed is also that of bob"],
         "bob": ["my_seed is also that of ann"],
+        "cem": ["my_seed is also that of jon"],
         "fay": ["my_seed is also that of gil"],
         "gil": ["my_seed is also that of fay"],
+        "jon": ["my_seed is also that of cem"],
     }
 
 
