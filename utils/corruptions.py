@@ -18,6 +18,7 @@ from utils.interventions import mean_outputs
 from utils.ioi import IOIData, logits_to_ave_logit_diff, with_names_swapped, with_other_names
 from utils.plots import heads_or_strongest
 
+SWEEP = "get_act_patch_attn_head_out_all_pos"
 NOISE = 3.0
 """The noise's standard deviation, in those of the token embeddings, as in the ROME paper (arXiv 2202.05262)."""
 
@@ -97,5 +98,5 @@ def head_sweep(model: TransformerBridge, tokens_read: Int[Tensor, "..."] | None 
     `tokens_read` are the tokens whose logits the metric reads, by default all (see `utils.sweeps`).
     """
     if sweeps.why_unsupported(model):
-        return patching.get_act_patch_attn_head_out_all_pos
-    return functools.partial(sweeps.get_act_patch_attn_head_out_all_pos, tokens_read=tokens_read)
+        return getattr(patching, SWEEP)
+    return functools.partial(getattr(sweeps, SWEEP), tokens_read=tokens_read)
