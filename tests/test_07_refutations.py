@@ -113,7 +113,7 @@ def test_probability_change(probability_change: Callable) -> None:
         "corrupted_cache": model.run_with_cache(data.corrupted_tokens)[1],
         "answer_tokens": data.answer_tokens,
     }
-    _check_change(probability_change, arguments, (model.cfg.n_layers - 1, 1), "on the 8 IOI prompts")
+    _check_change(probability_change, arguments, (model.cfg.n_layers - 1, 0), "on the 8 IOI prompts")
 
 
 def _check_change(function: Callable, arguments: dict[str, Any], head: Head, where: str) -> None:
