@@ -10,6 +10,7 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 # A tenth of the imports' time would go to garbage collections that find nothing.
 gc.disable()
 
+import utils  # noqa: F401 - first, because its import shows a progress bar
 from tests import hidden, test_01_ioi_metric
 from tests.checks import cases, causes, checking, errors, figures, hooks, invariants, reference_hooks, runs, sweeps
 from tests.checks.checking import CheckFailed, NotImplementedYet

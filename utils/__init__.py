@@ -7,6 +7,11 @@ import os
 # no longer than before on an idle machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
+from utils.progress import import_with_a_bar, with_progress_bar
+
+# These take nearly all of the import's time.
+import_with_a_bar("torch", "transformer_lens", "transformer_lens.model_bridge")
+
 from utils import sweeps
 from utils.circuit import CircuitError, Evidence, evidence_table, measure_evidence, published_circuit
 from utils.corruptions import claim_heads, corruption_maps, head_sweep
@@ -93,4 +98,5 @@ __all__ = [
     "topk_of_Nd_tensor",
     "with_names_swapped",
     "with_other_names",
+    "with_progress_bar",
 ]

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +26,7 @@ from utils.errors import WorkbookError
 from utils.ioi import IOIData, make_ioi_metric
 from utils.memoized_forward import SuffixCache, memoized_forward
 from utils.models import n_key_value_heads
-from utils.progress import progress_bar
+from utils.progress import with_progress_bar
 from utils.sweep_specs import ATTENDED_TO, SWEEPS, SweepSpec
 
 TOLERANCE: dict[str, Any] = {"rtol": 1.3e-6, "atol": 1e-5}
@@ -130,7 +130,7 @@ def _compute(
     _, clean_cache = model.run_with_cache(data.clean_tokens)
     # transformer_lens's own bar is a widget, which a saved notebook does not contain, or else on stderr, which nbgrader
     # treats as a failure.
-    with mock.patch.object(patching, "tqdm", _with_a_bar), memoized_forward(model, suffix_cache):
+    with mock.patch.object(patching, "tqdm", with_progress_bar), memoized_forward(model, suffix_cache):
         start = perf_counter()
         ioi_metric = make_ioi_metric(model, data)  # two runs
         n_runs = _number_of_runs(spec, model, data)
@@ -141,14 +141,6 @@ def _compute(
             f"  {n_runs} runs, up to {time}; the result is then cached on disk."
         )
         return getattr(patching, spec.name)(model, data.corrupted_tokens, clean_cache, ioi_metric)
-
-
-def _with_a_bar(runs: list) -> Iterator:
-    """Yield a sweep's runs while a progress bar counts them."""
-    with progress_bar(len(runs)) as bar:
-        for run in runs:
-            yield run
-            bar.update()
 
 
 def _number_of_runs(spec: SweepSpec, model: TransformerBridge, data: IOIData) -> int:
