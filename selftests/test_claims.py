@@ -485,7 +485,7 @@ def test_backups_matter_once_the_name_movers_are_ablated_on_ioi_mini() -> None:
     cell = cell_of("backups-once-name-movers-are-ablated")
     assert set(cell.variables["backups"]) == set(BACKUP_HEADS)
     assert set(cell.variables["name_movers"]) == {(9, 9), (9, 6), (10, 0)}
-    assert f"{cell.variables['alone']:.2f} {cell.variables['added']:.2f}" == "0.08 0.53"
+    assert f"{cell.variables['lost']:.2f} {cell.variables['added']:.2f}" == "0.08 0.53"
 
 
 def test_noising_10_7_moves_the_probability_and_denoising_it_does_not() -> None:

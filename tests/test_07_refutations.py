@@ -90,7 +90,7 @@ def _names(heads: list[Head]) -> str:
 def test_probability_change(probability_change: Callable) -> None:
     """Check by how much the correct answers' probability changes in a clean run with one corrupted head output.
 
-    For every head of tiny random models, then for two heads of the model in use. Takes less than a second on ioi-mini.
+    For every head of tiny random models, then for one head of the model in use. Takes less than a second on ioi-mini.
     """
     with one_thread():
         for seed, case in enumerate(tiny_cases()):
@@ -113,8 +113,7 @@ def test_probability_change(probability_change: Callable) -> None:
         "corrupted_cache": model.run_with_cache(data.corrupted_tokens)[1],
         "answer_tokens": data.answer_tokens,
     }
-    for head in ((1, 0), (model.cfg.n_layers - 1, 1)):
-        _check_change(probability_change, arguments, head, "on the 8 IOI prompts")
+    _check_change(probability_change, arguments, (model.cfg.n_layers - 1, 0), "on the 8 IOI prompts")
 
 
 def _check_change(function: Callable, arguments: dict[str, Any], head: Head, where: str) -> None:

@@ -18,6 +18,7 @@ from utils.interventions import mean_outputs
 from utils.ioi import IOIData, logits_to_ave_logit_diff, with_names_swapped, with_other_names
 from utils.plots import heads_or_strongest
 
+SWEEP = "get_act_patch_attn_head_out_all_pos"
 NOISE = 3.0
 """The noise's standard deviation, in those of the token embeddings, as in the ROME paper (arXiv 2202.05262)."""
 
@@ -35,7 +36,7 @@ def corruption_maps(model: TransformerBridge, data: IOIData) -> dict[str, HeadMa
     ablation" the head's mean output over the prompts of `with_other_names` goes into the clean run, 0 is the clean run
     and 1 no logit difference at all. The noise is the same in every call.
     """
-    sweep = head_sweep(model)
+    sweep = head_sweep(model, data.answer_tokens)
     clean_logits, clean_cache = model.run_with_cache(data.clean_tokens)
     logit_diff = functools.partial(logits_to_ave_logit_diff, answer_tokens=data.answer_tokens)
     clean = logit_diff(clean_logits)
@@ -91,6 +92,11 @@ def noise_at_s2(model: TransformerBridge, data: IOIData) -> Iterator[None]:
         hook.remove()
 
 
-def head_sweep(model: TransformerBridge) -> Callable[..., HeadMap]:
-    """Return the sweep over the outputs of all heads: the fast one, or else that of transformer_lens.patching."""
-    return (patching if sweeps.why_unsupported(model) else sweeps).get_act_patch_attn_head_out_all_pos
+def head_sweep(model: TransformerBridge, tokens_read: Int[Tensor, "..."] | None = None) -> Callable[..., HeadMap]:
+    """Return the sweep over the outputs of all heads: the fast one, or else that of transformer_lens.patching.
+
+    `tokens_read` are the tokens whose logits the metric reads, by default all (see `utils.sweeps`).
+    """
+    if sweeps.why_unsupported(model):
+        return getattr(patching, SWEEP)
+    return functools.partial(getattr(sweeps, SWEEP), tokens_read=tokens_read)
