@@ -33,6 +33,11 @@ EQUIVALENT = (
     (".sum(dim=-1)", ".sum(dim=+1)", "logits at END have two axes, so that 1 and -1 are the same axis"),
     ("device=corrupted_tokens.device", "device=None", "a result may lie on any device"),
     ("device=corrupted_tokens.device", "", "a result may lie on any device"),
+    (
+        'z_names = [get_act_name("z", layer) for layer in range(model.cfg.n_layers)]',
+        'z_names = [get_act_name("z", layer) for layer in range(model.cfg.n_layers - 1)]',
+        "no head reads what the last layer writes",
+    ),
     ('[f"{layer}.{head}" for layer, head in heads]', "None", "a figure may have any labels, or none"),
 )
 NAMES_IN_A_FIGURE = re.compile(r',? ?\b(title|x|y|xaxis|yaxis|facet_labels)=("[^"]*"|\w+)')

@@ -545,7 +545,7 @@ def test_position_0_is_left_out_of_the_average_of_an_mlp() -> None:
 def test_paths_on_ioi_mini() -> None:
     cell = cell_of("paths-on-ioi-mini")
     into_9_9, into_s_inhibition = cell.variables["paths"]
-    classes = list(published_circuit())
+    classes = cell.variables["classes"]
     from_s_inhibition = into_9_9[classes.index("s-inhibition")]
     assert [f"{value:z.2f}" for value in from_s_inhibition.tolist()] == ["0.27", "0.00", "0.00"]
     assert from_s_inhibition[0].item() == pytest.approx(ioi_mini_map("q")[9, 9].item(), abs=1e-3)

@@ -15,8 +15,9 @@ import utils
 from selftests.claim_maps import ioi_mini
 from selftests.families import native_model
 from selftests.random_gpt2 import make_case
+from tests.checks import mistakes
 from tests.checks.cases import SweepCase, tiny_cases
-from utils.interventions import self_repair
+from tests.checks.mistakes import Repair
 from utils.models import n_key_value_heads
 
 Head = tuple[int, int]
@@ -204,15 +205,22 @@ def test_self_repair_is_that_of_three_explicit_runs(case: SweepCase) -> None:
 
     later = [(layer, head) for layer in range(1, last + 1) for head in range(model.cfg.n_heads)]
     all_frozen, negative_frozen, free = run(later), run(negative), run([])
-    found = self_repair(model, tokens, cache, means, (0, 0), negative, metric)
-    torch.testing.assert_close(found, (negative_frozen - all_frozen, free - negative_frozen))
+    found = Repair(model, tokens, cache, means, (0, 0), negative, metric).parts
+    torch.testing.assert_close(found, torch.stack([negative_frozen - all_frozen, free - negative_frozen]))
 
 
-def test_other_names_are_three_new_ones_in_each_prompt() -> None:
-    model, data = ioi_mini()
-    tokens = utils.with_other_names(model, data)
-    own = {int(token) for token in data.answer_tokens.flatten()}
-    places = torch.stack([data.positions[name] for name in ("S1", "IO", "S2")], dim=1)
-    names = tokens.gather(1, places).tolist()
-    assert all(len(set(row)) == 3 and not own & set(row) for row in names)
-    assert torch.equal(tokens.scatter(1, places, 0), data.clean_tokens.scatter(1, places, 0))
+def test_each_usual_mistake_differs_from_the_right_result_by_far_more_than_the_tolerance() -> None:
+    case = list(tiny_cases())[1]
+    tokens, metric = case.corrupted_tokens, case.patching_metric
+    senders, receivers = [(0, 0), (1, 1), (1, 0)], [(3, 1), (2, 0)]
+    means, heads = slow_means(case.model, tokens.flip(0, 1)), [(3, 1), (0, 0), (2, 1)]
+    assert case.clean_tokens is not None
+    repair = Repair(case.model, case.clean_tokens, case.clean_cache, means, (0, 1), [(2, 0), (3, 0)], metric)
+    tried = {
+        mistakes.on_a_path(case, senders, receivers, "q"): slow_path_patch(case, senders, receivers, "q"),
+        mistakes.of_ablation(case.model, tokens, means, heads): slow_ablation(case.model, tokens, means, heads),
+        mistakes.of_repair(repair): repair.parts,
+    }
+    for usual, right in tried.items():
+        results = [result for _, result in usual]
+        assert min((result - right).abs().max() for result in results) > 1e-2

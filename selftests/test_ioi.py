@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import utils
-from utils import ANSWERS, PROMPTS, IOIData, PromptError, load_ioi, logits_to_ave_logit_diff, make_ioi_metric
+from utils import ANSWERS, PROMPTS, IOIData, PromptError, ioi, load_ioi, logits_to_ave_logit_diff, make_ioi_metric
 
 # Read off the prompts by eye; position 0 is the beginning-of-sequence token.
 FIRST_NAME, SECOND_NAME, S2, END = 2, 4, 10, 14
@@ -186,3 +186,22 @@ def test_an_answer_without_its_leading_space_is_refused(model):
 def test_answers_in_the_wrong_order_are_refused(model):
     message = refusal(model, PROMPTS[:2], [ANSWERS[1], ANSWERS[0]])
     assert "the incorrect answer must be the name that occurs twice" in message
+
+
+def test_other_names_are_three_new_ones_in_each_prompt(model, data):
+    tokens = utils.with_other_names(model, data)
+    places = torch.stack([data.positions[name] for name in ("S1", "IO", "S2")], dim=1)
+    names = tokens.gather(1, places)
+    assert names.unique().numel() == names.numel()
+    assert not torch.isin(names, data.answer_tokens).any()
+    assert torch.equal(tokens.scatter(1, places, 0), data.clean_tokens.scatter(1, places, 0))
+
+
+def test_prompts_share_names_where_a_tokenizer_has_few(model, data, monkeypatch):
+    monkeypatch.setattr(ioi, "NAMES", ["Mary", "Aaron", "Zbigniewski", "Adam", "Alan"])
+    tokens = utils.with_other_names(model, data)
+    names = tokens.gather(1, torch.stack([data.positions[name] for name in ("S1", "IO", "S2")], dim=1))
+    assert len({tuple(sorted(row)) for row in names.tolist()}) == 1
+    monkeypatch.setattr(ioi, "NAMES", ["Aaron", "Adam"])
+    with pytest.raises(PromptError, match=r"too few of our 2 names as single tokens\.$"):
+        utils.with_other_names(model, data)

@@ -44,6 +44,37 @@ def unequal(name: str) -> str:
 
 # The slip as its file names it; then what was checked, what was expected, what came out, and the hint.
 SLIPS = {
+    "path_patch__leaks_through_other_heads": (
+        "Freezes nothing: the senders reach the receivers through other heads too.",
+        'path_patch from 0.1 to "q" of 3.0 on a random model with 4 layers and 2 heads, 3 prompts of 5 tokens',
+        "2.77602053 at prompt 0, pos 1, token 0; 3.3858 at prompt 0, pos 1, token 1; -1.3419 at prompt 0, pos 1, "
+        "token 2",
+        "2.77598214 at prompt 0, pos 1, token 0; 3.3850 at prompt 0, pos 1, token 1; -1.3425 at prompt 0, pos 1, "
+        "token 2 (371 of 465 entries differ)",
+        "other heads pass on what the senders write: in the first run freeze every other head at its corrupted output",
+    ),
+    "mean_ablate__own_means": (
+        "Takes the means over the prompts of this run.",
+        f"mean_ablate of 0.1 {ON_A_TINY_MODEL}",
+        "-4.7198 at prompt 0, pos 1, token 0; 0.0338 at prompt 0, pos 1, token 1; -0.8067 at prompt 0, pos 1, token 2",
+        "-5.4236 at prompt 0, pos 1, token 0; 0.2858 at prompt 0, pos 1, token 1; -0.0134 at prompt 0, pos 1, token 2 "
+        "(620 of 744 entries differ)",
+        "the means of this very run say something about its prompts: use the argument `means`",
+    ),
+    "exchange_names__by_name": (
+        "Exchanges the two names wherever they stand.",
+        "exchange_names exchanges the tokens at first[i] and second[i] in prompt i and leaves all others",
+        "prompt 0, first 1, second 0, [18, 30, 30, 14, 27] becomes [30, 18, 30, 14, 27]",
+        "[30, 18, 18, 14, 27]",
+        "the third name is exchanged as well: exchange by position, not by name",
+    ),
+    "self_repair__total_first": (
+        "The first part contains the second.",
+        f"self_repair of 0.1 with 1.0, 1.2 as negative heads {ON_A_TINY_MODEL}",
+        "-0.5629 at the other heads' part",
+        "-0.4284 at the other heads' part (1 of 2 entries differ)",
+        "the first part contains the second: the negative heads stay frozen in it",
+    ),
     "ioi_metric__python_float": (
         "Returns a Python number.",
         f"{ON_LOGITS}, returns a 0-dimensional tensor",
@@ -342,10 +373,10 @@ def test_message_on_an_exercise_not_begun(slip, name, notebook):
 
 
 def test_more_than_eighty_slips_in_every_kind_of_exercise():
-    assert len(SLIPS) == 29
+    assert len(SLIPS) == 33
     assert len(EDITS) > 50
     kinds = {exercise_of(ANSWERS / slip).split("_")[0] for slip in SLIPS}
-    assert kinds == {"ioi", "patch", "get", "plot"}
+    assert kinds == {"ioi", "patch", "get", "plot", "path", "mean", "exchange", "self"}
 
 
 @pytest.mark.parametrize(

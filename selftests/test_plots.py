@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from utils import attention_view, heat_map, imshow, topk_of_Nd_tensor
+from utils import attention_view, bar_chart, heat_map, imshow, topk_of_Nd_tensor
 
 LETTERS = list("abcdefghijklmno")
 # Every shape that the notebooks draw, for gpt2-small on the 8 prompts.
@@ -183,3 +183,13 @@ def test_attention_view_contains_its_javascript(attention_html):
 def test_attention_view_names_tokens_and_heads(attention_html):
     for text in ("When", " Zoe", "9.9", "10.0"):
         assert f'"{text}"' in attention_html
+
+
+def test_a_bar_chart_has_a_bar_of_each_series_for_each_label():
+    figure = bar_chart({"one": [1.0, 0.5, -0.25], "other": [0.0, 2.0, 3.0]}, ["a", "b", "c"], "Title", yaxis="share")
+    drawn = {trace.name: dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data}
+    assert drawn == {"one": {"a": 1.0, "b": 0.5, "c": -0.25}, "other": {"a": 0.0, "b": 2.0, "c": 3.0}}
+    assert figure.layout.barmode == "group"
+    assert (figure.layout.title.text, figure.layout.yaxis.title.text) == ("Title", "share")
+    assert len({trace.marker.color for trace in figure.data}) == 2
+    assert figure.layout.width <= PAGE

@@ -125,7 +125,7 @@ def bar_chart(
     figure.update_layout(
         title={"text": title, "font_size": 16, "x": 0, "xref": "paper", "y": 1, "yanchor": "top", "pad_t": 18},
         width=WIDEST,
-        height=400,
+        height=440,
         margin={"l": 60, "r": 20, "t": 90, "b": 45 + LETTER_ASLANT * _longest(labels)},
         legend={"title_text": "", "orientation": "h", "yanchor": "bottom", "y": 1},
         modebar_remove=["sendChartToCloud"],
