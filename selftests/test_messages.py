@@ -239,7 +239,7 @@ SLIPS = {
         f"{RESID_PRE} does its own patching",
         "runs of the model with your own hook function",
         "it called a function of transformer_lens.patching",
-        "loop over the entries and call model.run_with_hooks for each",
+        "call model.run_with_hooks yourself, once for each run",
     ),
     "get_act_patch_resid_pre__error_in_library": (
         "Misspells a hook's name, which the library reports.",

@@ -141,7 +141,7 @@ def _own_work(name: str) -> Iterator[None]:
                     f"{name} does its own patching",
                     "runs of the model with your own hook function",
                     f"it called a function of {', '.join(sorted(called))}",
-                    "loop over the entries and call model.run_with_hooks for each",
+                    "call model.run_with_hooks yourself, once for each run",
                 ) from None
 
 
