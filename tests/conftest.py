@@ -1,5 +1,6 @@
 """Give each check the learner's function of the same name, read from a folder of notebooks."""
 
+import functools
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -29,10 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def learners_work(request: pytest.FixtureRequest) -> Definitions:
-    """What the learner wrote for each exercise, from the notebooks of the folder asked for.
+def learners_work(request: pytest.FixtureRequest) -> Callable[[str], Definitions]:
+    """A function that reads what the learner wrote for an exercise, from the folder of notebooks asked for.
 
-    The errors are by exercise and, of notebooks that cannot be read, by the notebook's name.
+    Later notebooks define some names too: the exercise's own notebook counts, if it is there, or else any. Each is read
+    when a check first needs it. The errors are by exercise and, of notebooks that cannot be read, by the notebook's
+    name.
     """
     folder = Path(request.config.getoption("--notebooks") or REPOSITORY / "solutions")
     try:
@@ -41,18 +44,25 @@ def learners_work(request: pytest.FixtureRequest) -> Definitions:
         notebooks, trouble = [], str(error)
     if trouble:
         pytest.fail(trouble, pytrace=False)
-    work, stems = Definitions({}, {}), {notebook.stem for notebook in notebooks}
-    for notebook in notebooks:
-        try:
-            names, errors = read_functions(notebook)
-        except NotebookError as error:
-            names, errors = {}, {notebook.stem: str(error)}
-        for name in names.keys() & set(LEARNERS_NAMES) - work.names.keys():
-            # Later notebooks define some names too: of the exercise's own notebook, if it is there, or else of any.
-            if notebook.stem == _exercise(name).notebook or _exercise(name).notebook not in stems:
-                work.names[name] = names[name]
-        work.errors.update(errors)
-    return work
+    read = functools.cache(_read)
+
+    def work_for(name: str) -> Definitions:
+        own = [notebook for notebook in notebooks if notebook.stem == _exercise(name).notebook]
+        work = Definitions({}, {})
+        for notebook in own or notebooks:
+            names, errors = read(notebook)
+            work.names.update(names | work.names)  # the first definition of a name counts
+            work.errors.update(errors)
+        return work
+
+    return work_for
+
+
+def _read(notebook: Path) -> Definitions:
+    try:
+        return read_functions(notebook)
+    except NotebookError as error:
+        return Definitions({}, {notebook.stem: str(error)})
 
 
 def _exercise(name: str) -> exercises.Exercise:
@@ -71,10 +81,11 @@ def _why_missing(name: str, errors: dict[str, str]) -> str:
 
 def _fixture_for(name: str) -> Callable:
     @pytest.fixture(name=name)
-    def learners_function(learners_work: Definitions) -> Any:
-        if name not in learners_work.names:
-            pytest.fail(_why_missing(name, learners_work.errors), pytrace=False)
-        return learners_work.names[name]
+    def learners_function(learners_work: Callable[[str], Definitions]) -> Any:
+        names, errors = learners_work(name)
+        if name not in names:
+            pytest.fail(_why_missing(name, errors), pytrace=False)
+        return names[name]
 
     return learners_function
 
