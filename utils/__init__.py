@@ -21,6 +21,7 @@ from utils.diagrams import (
 from utils.errors import ModelError, PromptError, WorkbookError
 from utils.interventions import ablation_hooks, heads_outside, mean_ablate, mean_outputs, path_patch
 from utils.ioi import ANSWERS, PROMPTS, IOIData, load_ioi, logits_to_ave_logit_diff, make_ioi_metric, position_labels
+from utils.lab import lab
 from utils.models import has_published_heads, load_model, model_in_use, model_name
 from utils.plots import attention_view, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
 from utils.predictions import PredictionError, compare_prediction
@@ -55,6 +56,7 @@ __all__ = [
     "heads_outside",
     "heat_map",
     "imshow",
+    "lab",
     "load_ioi",
     "load_model",
     "logits_to_ave_logit_diff",

@@ -76,9 +76,9 @@ def load_ioi(
         prompts, pairs = _fit_to_tokenizer(model)
     else:
         _check_counts(prompts, pairs)
-        _refuse_unknown_words(model, prompts)
-    answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in pairs]
-    clean_tokens = _equally_long_tokens(model, prompts)
+        refuse_unknown_words(model, prompts)
+    answers_as_tokens = [[single_token(model, answer) for answer in pair] for pair in pairs]
+    clean_tokens = equally_long_tokens(model, prompts)
     answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
     corrupted_tokens = clean_tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
     positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, pairs)
@@ -146,7 +146,7 @@ def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
             raise PromptError(f"The answer {answer!r} has no leading space: write it as {' ' + answer!r}.")
 
 
-def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
+def refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
     """Raise `PromptError` if a model whose vocabulary is a few hundred words does not know a word of the prompts."""
     if len(model.tokenizer) >= SMALL_VOCABULARY:
         return
@@ -203,7 +203,8 @@ def _tokens_in_place(model: TransformerBridge, word: str) -> Int[Tensor, "token"
     return whole[len(prompt) :]
 
 
-def _single_token(model: TransformerBridge, word: str) -> int:
+def single_token(model: TransformerBridge, word: str) -> int:
+    """Return an answer's token; raise `PromptError` if it is several."""
     tokens = _tokens_in_place(model, word)
     if len(tokens) != 1:
         raise PromptError(
@@ -213,7 +214,8 @@ def _single_token(model: TransformerBridge, word: str) -> int:
     return int(tokens[0])
 
 
-def _equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
+def equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
+    """Return prompts as tokens, each after the beginning-of-sequence token; raise `PromptError` if lengths differ."""
     rows = [model.to_tokens(prompt, prepend_bos=True)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
         if len(row) != len(rows[0]):

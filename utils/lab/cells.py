@@ -1,0 +1,141 @@
+"""One entry of a map in detail: what that patch did, as data and as HTML."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities import get_act_name
+
+from utils.errors import WorkbookError
+from utils.ioi import logits_to_ave_logit_diff
+from utils.lab.maps import DIRECTIONS, Choice, Runs, make_metric
+from utils.models import n_key_value_heads
+from utils.sweep_specs import ATTENDED_TO, HEAD_COMPONENTS
+
+TOP = 5
+
+
+class Cell(NamedTuple):
+    """An entry of a map, by its indices; None where the map has no such axis."""
+
+    layer: int
+    head: int | None = None
+    pos: int | None = None
+
+    def name(self, labels: list[str]) -> str:
+        """Return its name, such as `"9.9"`, `"5 at John 10"` or `"9.9 at to 14"`."""
+        head = "" if self.head is None else f".{self.head}"
+        return f"{self.layer}{head}" + ("" if self.pos is None else f" at {labels[self.pos]}")
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What one patch did."""
+
+    choice: Choice
+    cell: Cell
+    name: str
+    value: float
+    """The entry of the map."""
+    before: list[tuple[str, float]]
+    """The first prompt's tokens with the largest probabilities, without the patch."""
+    after: list[tuple[str, float]]
+    logit_diffs: dict[str, list[float]]
+    """The logit differences of each prompt: in the `"clean"`, the `"corrupted"` and the `"patched"` run."""
+    attention: Float[Tensor, "2 pos_q pos_k"] | None
+    """The head's pattern on the first prompt, clean and corrupted; None where the map has no heads."""
+
+
+def cell_at(choice: Choice, facet: int, row: int, column: int) -> Cell:
+    """Return the cell that a click on the map's figure means."""
+    if choice.component not in HEAD_COMPONENTS:
+        return Cell(row, pos=column)
+    return Cell(facet, row, column) if choice.spec.by_position else Cell(row, column)
+
+
+def read_cell(text: str, model: TransformerBridge, choice: Choice, labels: list[str]) -> Cell:
+    """Return the cell that a name means; of a position, its number or its label will do.
+
+    Raises `WorkbookError` where the map has no such cell.
+    """
+    has_heads, has_positions = choice.component in HEAD_COMPONENTS, choice.spec.by_position
+    pattern = r"(\d+)" + r"\.(\d+)" * has_heads + r"(?: +at)? +(?:.* )?(\d+)" * has_positions
+    limits = [model.cfg.n_layers] + [model.cfg.n_heads] * has_heads + [len(labels)] * has_positions
+    found = re.fullmatch(pattern, text.strip())
+    numbers = list(map(int, found.groups())) if found else limits
+    if any(number >= limit for number, limit in zip(numbers, limits, strict=True)):
+        example = Cell(limits[0] - 1, 0 if has_heads else None, len(labels) - 1 if has_positions else None)
+        raise WorkbookError(f"This map has no cell {text.strip()!r}: write one such as {example.name(labels)}.")
+    layer, *rest = numbers
+    return Cell(layer, rest[0] if has_heads else None, rest[-1] if has_positions else None)
+
+
+def patch_cell(model: TransformerBridge, runs: Runs, choice: Choice, cell: Cell) -> Effect:
+    """Run the model with this one patch. Hooks that are left on the model are removed."""
+    pairs, (patched, source) = runs.pairs, DIRECTIONS[choice.direction]
+    where = _index(model, choice, cell)
+
+    def patch(activation: Float[Tensor, "batch ..."], hook: HookPoint) -> Float[Tensor, "batch ..."]:
+        activation = activation.clone()
+        activation[where] = runs.caches[source][hook.name][where]
+        return activation
+
+    model.reset_hooks()
+    hook_name = get_act_name(choice.component, cell.layer)
+    logits = model.run_with_hooks(pairs.tokens[patched], fwd_hooks=[(hook_name, patch)])
+    difference = partial(logits_to_ave_logit_diff, answer_tokens=pairs.answer_tokens, per_prompt=True)
+    of_runs = runs.logits | {"patched": logits}
+    patterns = [runs.caches[name]["pattern", cell.layer][0] for name in ("clean", "corrupted")]
+    return Effect(
+        choice,
+        cell,
+        f"{choice.component} {cell.name(pairs.labels)}",
+        float(make_metric(runs, choice)(logits)),
+        _top_tokens(model, runs.logits[patched]),
+        _top_tokens(model, logits),
+        {name: difference(of_run).tolist() for name, of_run in of_runs.items()},
+        None if cell.head is None else torch.stack(patterns)[:, cell.head],
+    )
+
+
+def effect_table(effect: Effect) -> str:
+    """Return an effect as HTML tables: the top tokens before and after, and the logit differences."""
+    rows = [
+        f"<tr><td>{escape(before)}</td><td>{p:.3f}</td><td>{escape(after)}</td><td>{q:.3f}</td></tr>"
+        for (before, p), (after, q) in zip(effect.before, effect.after, strict=True)
+    ]
+    prompts = [
+        f"<tr><td>{number}</td>{''.join(f'<td>{value:.2f}</td>' for value in values)}</tr>"
+        for number, values in enumerate(zip(*effect.logit_diffs.values(), strict=True))
+    ]
+    heads = "".join(f"<th>{name}</th>" for name in effect.logit_diffs)
+    return (
+        f"<b>{escape(effect.name)}: {effect.value:.3f}</b>"
+        f"<table><tr><th colspan=2>before</th><th colspan=2>after</th></tr>{''.join(rows)}</table>"
+        f"Logit difference<table><tr><th>prompt</th>{heads}</tr>{''.join(prompts)}</table>"
+    )
+
+
+def _index(model: TransformerBridge, choice: Choice, cell: Cell) -> tuple[int | slice, ...]:
+    """Return the indices of a cell in its activation; query heads may share their keys and values."""
+    everything = slice(None)
+    pos = everything if cell.pos is None else cell.pos
+    if cell.head is None:
+        return everything, pos
+    if choice.component == "pattern":
+        return everything, cell.head, pos
+    shared = model.cfg.n_heads // n_key_value_heads(model) if choice.component in ATTENDED_TO else 1
+    return everything, pos, cell.head // shared
+
+
+def _top_tokens(model: TransformerBridge, logits: Float[Tensor, "batch pos d_vocab"]) -> list[tuple[str, float]]:
+    """Return the tokens with the largest probabilities at the end of the first prompt."""
+    probabilities, tokens = logits[0, -1].softmax(-1).topk(TOP)
+    return list(zip(map(str, model.to_str_tokens(tokens)), probabilities.tolist(), strict=True))
