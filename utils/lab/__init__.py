@@ -39,8 +39,7 @@ def lab(model: TransformerBridge, saved: str = "") -> None:
         shown.load(saved)
     # An exported page, which has no widgets, shows the figure.
     static = draw(result, choice, runs.pairs.labels, "<br>(a picture: the lab itself needs a running notebook)")
-    format_ = get_ipython().display_formatter.format
-    display(format_(static)[0] | format_(shown.widget)[0], raw=True)
+    display(static._repr_mimebundle_() | shown.widget._repr_mimebundle_(), raw=True)
 
 
 def _why_static() -> str:

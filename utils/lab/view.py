@@ -194,7 +194,7 @@ class Lab:
         shell = get_ipython()
         self.code.value = code(self.model, pairs, self.choice, shell.user_ns if shell else {})
         self._say("map", f"Activations of the {source} run are patched into the {patched} run.")
-        self._say("cell", "Click a cell of the map, or write its name and press Enter.")
+        self._read_cell()
 
     # Cells
 
@@ -203,6 +203,9 @@ class Lab:
             self.cell.value = cell_at(self.choice, points.trace_index, row, column).name(self.runs.pairs.labels)
 
     def _read_cell(self) -> None:
+        if not self.cell.value:
+            self._say("cell", "Click a cell of the map, or write its name and press Enter.")
+            return
         try:
             cell = read_cell(self.cell.value, self.model, self.choice, self.runs.pairs.labels)
         except WorkbookError as error:
