@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.errors import PromptError
+from utils.errors import PromptError, shown
 from utils.models import IOI_MINI_FOLDER
 from utils.published import published_results
 
@@ -215,9 +215,14 @@ def single_token(model: TransformerBridge, word: str) -> int:
 
 
 def equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
-    """Return prompts as tokens, each after the beginning-of-sequence token; raise `PromptError` if lengths differ."""
-    rows = [model.to_tokens(prompt, prepend_bos=True)[0] for prompt in prompts]
+    """Return prompts as tokens, each after the beginning-of-sequence token.
+
+    Raises `PromptError` if their lengths differ, or are more than the model takes.
+    """
+    rows = [model.to_tokens(prompt, prepend_bos=True, truncate=False)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) > model.cfg.n_ctx:
+            raise PromptError(f"The model takes at most {model.cfg.n_ctx} tokens, and {shown(prompt)} has {len(row)}.")
         if len(row) != len(rows[0]):
             raise PromptError(
                 f"Every prompt must have as many tokens as the first, because a patch goes from a position to the "

@@ -56,7 +56,7 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     maps = published.reshape(len(components), *published.shape[-2:])
     labels = position_labels(published_results()["str_tokens_prompt_0"]) if PUBLISHED_SWEEPS[name].by_position else []
     zmax = maps.abs().max().item()
-    tables = "".join(_table(*pair, labels, zmax) for pair in zip(components, maps, strict=True))
+    tables = "".join(map_table(*pair, labels, zmax) for pair in zip(components, maps, strict=True))
     scale = ", ".join(colour for _, colour in plotly.colors.get_colorscale(COLOURS))
     bar = f"display: inline-block; width: 160px; height: 12px; background: linear-gradient(to right, {scale})"
     return (
@@ -65,7 +65,7 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     )
 
 
-def _table(component: str, values: Float[Tensor, "layer column"], labels: list[str], zmax: float) -> str:
+def map_table(component: str, values: Float[Tensor, "layer column"], labels: list[str], zmax: float) -> str:
     """Return one map, whose columns are the positions with these labels or else heads, as a table."""
     place = "layer {}, {}" if labels else "{}.{}"
     columns = labels or [str(head) for head in range(values.shape[1])]

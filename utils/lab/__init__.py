@@ -5,17 +5,16 @@
 """
 
 import os
-from importlib.util import find_spec
 
-from IPython.core.getipython import get_ipython
 from IPython.display import display
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.lab.maps import Choice, compute_map, draw, run_pairs
 from utils.lab.prompts import first_fields, read_pairs
+from utils.published_view import map_table
 
 FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_NOTEBOOK_ID")
-"""Set where a person reads the notebook: by Jupyter's server for the kernel of an open notebook, VS Code and Colab."""
+"""Variables of a kernel whose notebook is open: set by Jupyter's server, by VS Code and by Colab."""
 
 
 def lab(model: TransformerBridge, saved: str = "") -> None:
@@ -24,35 +23,26 @@ def lab(model: TransformerBridge, saved: str = "") -> None:
     `saved` is a file that the lab's Save button wrote, with which it begins. Where nobody can click, as in grading, or
     without ipywidgets and anywidget, a line says so and the first map is shown.
     """
-    why = _why_static()
     fields, choice = first_fields(model), Choice()
     runs = run_pairs(model, read_pairs(model, fields))
     result = compute_map(model, runs, choice)
-    if why:
-        print(f"The lab's first map only, for {why}.")
-        draw(result, choice, runs.pairs.labels).show()
-        return
-    from utils.lab.view import Lab
+    labels = runs.pairs.labels
+    why = "it needs a notebook that is open in a browser" * (not os.environ.keys() & set(FRONT_ENDS))
+    try:
+        import anywidget  # noqa: F401  (plotly's widget needs it)
 
+        from utils.lab.view import Lab
+    except ImportError as error:
+        why = f"{error.name} is missing"
+    if why:
+        print(f"The lab shows its first map only, because {why}.")
+        draw(result, choice, labels).show()
+        return
     shown = Lab(model, fields, runs, result)
     if saved:
-        shown.load(saved)
-    # An exported page, which has no widgets, shows the figure.
-    static = draw(result, choice, runs.pairs.labels, "<br>(a picture: the lab itself needs a running notebook)")
-    display(static._repr_mimebundle_() | shown.widget._repr_mimebundle_(), raw=True)
-
-
-def _why_static() -> str:
-    """Return why no widgets can be used; empty if they can."""
-    missing = [name for name in ("ipywidgets", "anywidget") if _is_missing(name)]
-    if missing:
-        return f"{' and '.join(missing)} cannot be imported here"
-    open_somewhere = any(name in os.environ for name in FRONT_ENDS)
-    return "" if open_somewhere and get_ipython() else "its widgets need a notebook that is open in a browser"
-
-
-def _is_missing(name: str) -> bool:
-    try:
-        return find_spec(name) is None
-    except ValueError:  # imported as None
-        return True
+        shown.inputs["file"].value = saved
+        shown.buttons["Load"].click()
+    # An exported page has no widgets, and shows this.
+    note = "<p>The lab's first map only, because the lab needs a running notebook.</p>"
+    page = note + map_table(choice.component, result, labels, float(result.abs().max()) or 1.0)
+    display(shown.widget._repr_mimebundle_() | {"text/html": page}, raw=True)

@@ -1,6 +1,7 @@
 """One entry of a map in detail: what that patch did, as data and as HTML."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -17,7 +18,7 @@ from utils.errors import WorkbookError
 from utils.ioi import logits_to_ave_logit_diff
 from utils.lab.maps import DIRECTIONS, Choice, Runs, make_metric
 from utils.models import n_key_value_heads
-from utils.sweep_specs import ATTENDED_TO, HEAD_COMPONENTS
+from utils.sweep_specs import ATTENDED_TO
 
 TOP = 5
 
@@ -55,26 +56,26 @@ class Effect:
 
 def cell_at(choice: Choice, facet: int, row: int, column: int) -> Cell:
     """Return the cell that a click on the map's figure means."""
-    if choice.component not in HEAD_COMPONENTS:
+    if not choice.has_heads:
         return Cell(row, pos=column)
     return Cell(facet, row, column) if choice.spec.by_position else Cell(row, column)
 
 
 def read_cell(text: str, model: TransformerBridge, choice: Choice, labels: list[str]) -> Cell:
-    """Return the cell that a name means; of a position, its number or its label will do.
+    """Return the cell of a name; of a position, its number will do.
 
     Raises `WorkbookError` where the map has no such cell.
     """
-    has_heads, has_positions = choice.component in HEAD_COMPONENTS, choice.spec.by_position
-    pattern = r"(\d+)" + r"\.(\d+)" * has_heads + r"(?: +at)? +(?:.* )?(\d+)" * has_positions
-    limits = [model.cfg.n_layers] + [model.cfg.n_heads] * has_heads + [len(labels)] * has_positions
+    positions = len(labels) if choice.spec.by_position else 0
+    limits = [model.cfg.n_layers, *([model.cfg.n_heads] * choice.has_heads), *([positions] if positions else [])]
+    pattern = r"(\d+)" + r"\.(\d+)" * choice.has_heads + r" (?:.* )?(\d+)" * bool(positions)
     found = re.fullmatch(pattern, text.strip())
-    numbers = list(map(int, found.groups())) if found else limits
+    numbers = [int(number) for number in found.groups()] if found else limits
+    heads = numbers[1] if choice.has_heads else None
     if any(number >= limit for number, limit in zip(numbers, limits, strict=True)):
-        example = Cell(limits[0] - 1, 0 if has_heads else None, len(labels) - 1 if has_positions else None)
+        example = Cell(limits[0] - 1, 0 if choice.has_heads else None, positions - 1 if positions else None)
         raise WorkbookError(f"This map has no cell {text.strip()!r}: write one such as {example.name(labels)}.")
-    layer, *rest = numbers
-    return Cell(layer, rest[0] if has_heads else None, rest[-1] if has_positions else None)
+    return Cell(numbers[0], heads, numbers[-1] if positions else None)
 
 
 def patch_cell(model: TransformerBridge, runs: Runs, choice: Choice, cell: Cell) -> Effect:
@@ -107,20 +108,23 @@ def patch_cell(model: TransformerBridge, runs: Runs, choice: Choice, cell: Cell)
 
 def effect_table(effect: Effect) -> str:
     """Return an effect as HTML tables: the top tokens before and after, and the logit differences."""
-    rows = [
-        f"<tr><td>{escape(before)}</td><td>{p:.3f}</td><td>{escape(after)}</td><td>{q:.3f}</td></tr>"
-        for (before, p), (after, q) in zip(effect.before, effect.after, strict=True)
+    tokens = [
+        (escape(a), f"{p:.3f}", escape(b), f"{q:.3f}")
+        for (a, p), (b, q) in zip(effect.before, effect.after, strict=True)
     ]
-    prompts = [
-        f"<tr><td>{number}</td>{''.join(f'<td>{value:.2f}</td>' for value in values)}</tr>"
-        for number, values in enumerate(zip(*effect.logit_diffs.values(), strict=True))
-    ]
-    heads = "".join(f"<th>{name}</th>" for name in effect.logit_diffs)
+    diffs = [map("{:.2f}".format, values) for values in zip(*effect.logit_diffs.values(), strict=True)]
     return (
         f"<b>{escape(effect.name)}: {effect.value:.3f}</b>"
-        f"<table><tr><th colspan=2>before</th><th colspan=2>after</th></tr>{''.join(rows)}</table>"
-        f"Logit difference<table><tr><th>prompt</th>{heads}</tr>{''.join(prompts)}</table>"
+        + _table(("before", "", "after", ""), tokens)
+        + "Logit difference of each prompt"
+        + _table(effect.logit_diffs, diffs)
     )
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = ["".join(f"<th>{head}</th>" for head in heads)]
+    lines += ["".join(f"<td>{entry}</td>" for entry in row) for row in rows]
+    return f"<table style='line-height: 1.4'><tr>{'<tr>'.join(lines)}</table>"
 
 
 def _index(model: TransformerBridge, choice: Choice, cell: Cell) -> tuple[int | slice, ...]:

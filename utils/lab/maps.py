@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from unittest import mock
 
 import plotly.graph_objects as go
@@ -19,7 +19,7 @@ from utils.lab.prompts import Pairs
 from utils.models import n_key_value_heads
 from utils.plots import heat_map
 from utils.references import by_query_head
-from utils.sweep_specs import ATTENDED_TO, BLOCK_COMPONENTS, HEAD_COMPONENTS, SWEEPS, SweepSpec
+from utils.sweep_specs import ATTENDED_TO, BLOCK_COMPONENTS, SWEEPS, SweepSpec
 
 METRICS = {
     "share": "share of the logit difference",
@@ -36,25 +36,25 @@ class Choice:
 
     component: str = "resid_pre"
     by_position: bool = True
-    direction: Literal["denoising", "noising"] = "denoising"
-    metric: Literal["share", "difference", "probability"] = "share"
+    direction: str = "denoising"
+    metric: str = "share"
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether the map has heads; if not, it is always by position."""
+        return self.component not in BLOCK_COMPONENTS
 
     @property
     def spec(self) -> SweepSpec:
-        """The sweep that computes it; those over blocks are always by position."""
-        by_position = self.by_position or self.component in BLOCK_COMPONENTS
+        """The sweep that computes it."""
+        by_position = self.by_position or not self.has_heads
         candidates = [spec for spec in SWEEPS.values() if spec.components == (self.component,)]
         return next(spec for spec in candidates if spec.by_position == by_position)
-
-    @property
-    def title(self) -> str:
-        """The map's title."""
-        return f"Patching {self.component}, {self.direction}: {METRICS[self.metric]}"
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of pairs of prompts without a patch, `"clean"` and `"corrupted"`."""
+    """The `"clean"` and the `"corrupted"` run of pairs of prompts."""
 
     pairs: Pairs
     logits: dict[str, Float[Tensor, "batch pos d_vocab"]]
@@ -68,10 +68,8 @@ class Stopped(Exception):
 def run_pairs(model: TransformerBridge, pairs: Pairs) -> Runs:
     """Run the clean and the corrupted prompts. Hooks that are left on the model are removed."""
     model.reset_hooks()
-    ran = {name: model.run_with_cache(tokens) for name, tokens in pairs.tokens.items()}
-    return Runs(
-        pairs, {name: logits for name, (logits, _) in ran.items()}, {name: cache for name, (_, cache) in ran.items()}
-    )
+    logits, caches = zip(*(model.run_with_cache(tokens) for tokens in pairs.tokens.values()), strict=True)
+    return Runs(pairs, *(dict(zip(pairs.tokens, of_runs, strict=True)) for of_runs in (logits, caches)))
 
 
 def score(
@@ -124,21 +122,26 @@ def compute_map(
 def number_of_runs(model: TransformerBridge, pairs: Pairs, choice: Choice) -> int:
     """Return how many patched runs a map takes: before the first difference, a patch changes nothing."""
     heads = n_key_value_heads(model) if choice.component in ATTENDED_TO else model.cfg.n_heads
-    positions = len(pairs.labels) - pairs.first_difference if choice.spec.by_position else 1
-    return model.cfg.n_layers * positions * (heads if choice.component in HEAD_COMPONENTS else 1)
+    positions = int((pairs.tokens["clean"] != pairs.tokens["corrupted"]).any(0).cumsum(0).bool().sum())
+    return model.cfg.n_layers * (positions if choice.spec.by_position else 1) * (heads if choice.has_heads else 1)
 
 
-def draw(result: Float[Tensor, "layer *axes"], choice: Choice, labels: list[str], note: str = "") -> go.Figure:
+def draw(result: Float[Tensor, "layer *axes"], choice: Choice, labels: list[str]) -> go.Figure:
     """Return the figure of a map; one by head and position has a facet for each layer."""
     options: dict[str, Any] = {"x": labels, "xaxis": "position", "yaxis": "layer"}
     if result.ndim == 3:
         options |= {"yaxis": "head", "facet_labels": [f"layer {layer}" for layer in range(len(result))]}
-    elif choice.component in HEAD_COMPONENTS:
+    elif choice.has_heads:
         options |= {"x": None, "xaxis": "head"}
-    return heat_map(result, choice.title + note, **options)
+    return heat_map(result, f"Patching {choice.component}, {choice.direction}: {METRICS[choice.metric]}", **options)
 
 
-CODE = """{imports}patched = model.to_tokens({patched}, prepend_bos=True)
+CODE = """import torch
+from transformer_lens import patching
+
+import utils
+
+patched = model.to_tokens({patched}, prepend_bos=True)
 source = model.to_tokens({source}, prepend_bos=True)
 answers = torch.tensor({answers}, device=patched.device)  # {words}
 _, cache = model.run_with_cache(source)
@@ -148,57 +151,43 @@ def score(logits):
     return {score}
 
 
-before{after} = score(model(patched)){score_after}
-
-
-def metric(logits):
-    return {value}
-
-
-result = {call}
+before, after = score(model(patched)), score(model(source))
+result = {call}(
+    model, patched, cache, lambda logits: {metric}
+){entry}
 """
-SCORES = {
-    "probability": "logits[:, -1].softmax(-1).gather(-1, answers[:, :1]).mean()",
-    "share": "utils.logits_to_ave_logit_diff(logits, answers)",
-}
 
 
 def code(model: TransformerBridge, pairs: Pairs, choice: Choice, names: Mapping[str, object]) -> str:
-    """Return the lines that compute a map in a notebook, with the functions its reader has written among `names`."""
+    """Return the lines that compute a map in a notebook, with a function of the reader's own where `names` has it."""
     patched, source = (pairs.prompts[name] for name in DIRECTIONS[choice.direction])
-    share = choice.metric == "share"
-    call = f"{_sweep_in_code(model, choice, names)}"
+    call, entry = _sweep_in_code(model, choice.spec, names)
     if choice.component in ATTENDED_TO and n_key_value_heads(model) < model.cfg.n_heads:
-        call = f"utils.by_query_head(model, {call})"
+        entry += "\nresult = utils.by_query_head(model, result)"
+    probability = "logits[:, -1].softmax(-1).gather(-1, answers[:, :1]).mean()"
     return CODE.format(
-        imports="import torch\n"
-        + "from transformer_lens import patching\n" * ("patching." in call)
-        + "import utils\n\n",
         patched=patched,
         source=source,
         answers=pairs.answer_tokens.tolist(),
-        words=", ".join(f"{correct} or {incorrect}".strip() for correct, incorrect in pairs.answers),
-        score=SCORES.get(choice.metric, SCORES["share"]),
-        after=", after" * share,
-        score_after=", score(model(source))" * share,
-        value="(score(logits) - before) / (after - before)" if share else "score(logits) - before",
+        words=pairs.answers,
+        score=probability if choice.metric == "probability" else "utils.logits_to_ave_logit_diff(logits, answers)",
         call=call,
+        metric="(score(logits) - before) / (after - before)" if choice.metric == "share" else "score(logits) - before",
+        entry=entry,
     )
 
 
-def _sweep_in_code(model: TransformerBridge, choice: Choice, names: Mapping[str, object]) -> str:
-    """Return the call of the sweep: the reader's own, an entry of their stack of sweeps, or the library's."""
-    arguments = "(model, patched, cache, metric)"
-    if _is_written(names.get(choice.spec.name)):
-        return choice.spec.name + arguments
+def _sweep_in_code(model: TransformerBridge, wanted: SweepSpec, names: Mapping[str, object]) -> tuple[str, str]:
+    """Return the function that computes a map, and the index of the map if the function computes several."""
+    if _is_written(names.get(wanted.name)):
+        return wanted.name, ""
     for spec in SWEEPS.values():
-        if spec.has_component_axis and choice.spec in spec.parts and _is_written(names.get(spec.name)):
-            return f"{spec.name}{arguments}[{spec.components.index(choice.component)}]"
-    module = "patching" if sweeps.why_unsupported(model) else "utils.sweeps"
-    return f"{module}.{choice.spec.name}{arguments}"
+        if spec.has_component_axis and wanted in spec.parts and _is_written(names.get(spec.name)):
+            return spec.name, f"[{spec.components.index(wanted.components[0])}]"
+    return f"{'patching' if sweeps.why_unsupported(model) else 'utils.sweeps'}.{wanted.name}", ""
 
 
 def _is_written(function: object) -> bool:
     """Return whether it is a function, and not the stub of an exercise."""
-    names = getattr(getattr(function, "__code__", None), "co_names", ())
-    return callable(function) and "NotImplementedError" not in names
+    used = getattr(getattr(function, "__code__", None), "co_names", ())
+    return callable(function) and "NotImplementedError" not in used

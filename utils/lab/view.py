@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -44,96 +45,78 @@ class Lab:
     def __init__(
         self, model: TransformerBridge, fields: dict[str, str], runs: Runs, result: Float[Tensor, "layer *axes"]
     ) -> None:
-        self.model, self.runs, self.result, self.choice = model, runs, result, Choice()
-        self.pairs = runs.pairs
+        self.model, self.pairs, self.runs, self.result, self.choice = model, runs.pairs, runs, result, Choice()
         self.effect: Effect | None = None
         self.pinned: list[Effect] = []
         self.turn = 0  # of the map that is wanted; the computation of another one stops
         self.loading = False
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="lab")
-        self._make_inputs(fields)
-        self._make_outputs()
+        self.inputs = self._make_inputs(fields)
+        self.buttons = {name: widgets.Button(description=name) for name in ("Stop", "Pin", "Unpin", "Save", "Load")}
+        self.sentences = {name: widgets.HTML() for name in (*FIELDS, "map", "cell", "file")}
+        self.tokens = widgets.HTML(token_table(runs.pairs))
+        self.bar = widgets.FloatProgress(max=1.0)
+        self.map, self.attention = go.FigureWidget(), go.FigureWidget()
+        self.effects = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "2em"})
+        self.code = widgets.Textarea(rows=20, layout={"width": "auto"})
+        self.widget = self._arrange()
         self._listen()
-        self.tokens.value = token_table(runs.pairs)
+        self._set_running(False)
         self._show_map()
 
-    def _make_inputs(self, fields: dict[str, str]) -> None:
-        self.fields: dict[str, Any] = {
-            name: (widgets.Textarea if name in ("clean", "corrupted") else widgets.Text)(
-                fields[name],
-                description=FIELDS[name],
-                rows=2,
-                layout={"width": "44em"},
-                style={"description_width": "9em"},
-            )
-            for name in FIELDS
-        }
-        self.choices: dict[str, Any] = {
+    def _make_inputs(self, fields: dict[str, str]) -> dict[str, Any]:
+        """Return the fields and the choices; those of the cell and the file come last."""
+        options = {"layout": {"width": "44em"}, "style": {"description_width": "9em"}}
+        prompt, answer = partial(widgets.Textarea, rows=2, **options), partial(widgets.Text, **options)
+        kinds = zip(FIELDS.items(), (prompt, prompt, answer, answer), strict=True)
+        return {
+            **{name: kind(fields[name], description=label) for (name, label), kind in kinds},
             "component": widgets.Dropdown(options=[*BLOCK_COMPONENTS, *HEAD_COMPONENTS], description="Patch"),
             "by_position": widgets.Checkbox(True, description="by position", indent=False, disabled=True),
-            "direction": widgets.Dropdown(options=list(DIRECTIONS), description="Direction"),
-            "metric": widgets.Dropdown(options=[(METRICS[name], name) for name in METRICS], description="Metric"),
+            "direction": widgets.Dropdown(options=[*DIRECTIONS], description="Direction"),
+            "metric": widgets.Dropdown(options=[(text, name) for name, text in METRICS.items()], description="Metric"),
+            "cell": widgets.Text(description="Cell", continuous_update=False),
+            "file": widgets.Text("lab.json", description="File"),
         }
-        self.cell = widgets.Text(description="Cell", continuous_update=False)
-        self.file = widgets.Text("lab.json", description="File")
-        self.code = widgets.Textarea(rows=24, layout={"width": "auto"})
-        self.buttons = {name: widgets.Button(description=name) for name in ("Stop", "Pin", "Unpin", "Save", "Load")}
-        self.buttons["Stop"].disabled = True
 
-    def _make_outputs(self) -> None:
-        self.sentences = {name: widgets.HTML() for name in (*FIELDS, "map", "cell", "file")}
-        self.tokens = widgets.HTML()
-        self.bar = widgets.FloatProgress(max=1.0, layout={"visibility": "hidden"})
-        self.map, self.attention = go.FigureWidget(), go.FigureWidget()
-        self.effects = widgets.HBox(layout={"flex_flow": "row wrap"})
-        button, sentence = self.buttons, self.sentences
+    def _arrange(self) -> widgets.VBox:
+        inputs, button, sentence = self.inputs, self.buttons, self.sentences
         rows = [
-            *([self.fields[name], sentence[name]] for name in FIELDS),
+            *([inputs[name], sentence[name]] for name in FIELDS),
             [self.tokens],
-            [*self.choices.values()],
+            [inputs[name] for name in asdict(self.choice)],
             [button["Stop"], self.bar, sentence["map"]],
             [self.map],
-            [self.cell, button["Pin"], button["Unpin"], sentence["cell"]],
+            [inputs["cell"], button["Pin"], button["Unpin"], sentence["cell"]],
             [self.effects],
             [self.attention],
             [widgets.Accordion([self.code], titles=["Code"], layout={"width": "100%"})],
-            [self.file, button["Save"], button["Load"], sentence["file"]],
+            [inputs["file"], button["Save"], button["Load"], sentence["file"]],
         ]
-        self.widget = widgets.VBox([widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows])
+        return widgets.VBox([widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows])
 
     def _listen(self) -> None:
-        for field in self.fields.values():
-            field.observe(lambda _: self._read_fields(), "value")
-        for choice in self.choices.values():
-            choice.observe(lambda _: self._recompute(), "value")
-        self.cell.observe(lambda _: self._read_cell(), "value")
-        actions: dict[str, Callable[[], None]] = {
-            "Stop": self._stop,
-            "Pin": self._pin,
-            "Unpin": self._unpin,
-            "Save": lambda: self.save(self.file.value),
-            "Load": lambda: self.load(self.file.value),
-        }
-        for name, action in actions.items():
-            self.buttons[name].on_click(lambda _, action=action: action())
+        changes = {name: self._read_fields for name in FIELDS} | dict.fromkeys(asdict(self.choice), self._recompute)
+        for name, action in (changes | {"cell": self._read_cell}).items():
+            self.inputs[name].observe(lambda _, action=action: self.loading or action(), "value")
+        for button in self.buttons.values():
+            button.on_click(lambda pressed: getattr(self, f"_{pressed.description.lower()}")())
 
     def wait(self) -> None:
         """Wait until everything that was asked for is computed."""
         self.worker.submit(lambda: None).result()
 
-    def _say(self, where: str, sentence: object) -> None:
+    def _say(self, where: str, sentence: object = "") -> None:
         self.sentences[where].value = escape(str(sentence))
 
     # Prompts and maps
 
     def _read_fields(self) -> None:
         """Read the fields; write a sentence beside the one that cannot be used, or else compute the map."""
-        if self.loading:
-            return
         for name in FIELDS:
-            self._say(name, "")
+            self._say(name)
         try:
-            self.pairs = read_pairs(self.model, {name: field.value for name, field in self.fields.items()})
+            self.pairs = read_pairs(self.model, {name: self.inputs[name].value for name in FIELDS})
         except FieldError as error:
             self._say(error.field, error)
             self._say("map", "This is still the map of the last prompts.")
@@ -142,11 +125,9 @@ class Lab:
         self._recompute()
 
     def _recompute(self) -> None:
-        if self.loading:
-            return
         self.turn += 1
-        choice = Choice(**{name: widget.value for name, widget in self.choices.items()})
-        self.choices["by_position"].disabled = choice.component in BLOCK_COMPONENTS
+        choice = Choice(**{name: self.inputs[name].value for name in asdict(self.choice)})
+        self.inputs["by_position"].disabled = not choice.has_heads
         self.worker.submit(self._compute, self.turn, self.pairs, choice)
 
     def _stop(self) -> None:
@@ -156,12 +137,10 @@ class Lab:
         """Compute and show a map, unless another one is wanted by now."""
         if turn != self.turn:
             return
-        self.buttons["Stop"].disabled, self.bar.layout.visibility = False, "visible"
-        self._say("map", "Computing.")
+        self._set_running(True)
         try:
             runs = self.runs if pairs is self.runs.pairs else run_pairs(self.model, pairs)
-            on_run = self._observer(turn, number_of_runs(self.model, pairs, choice))
-            result = compute_map(self.model, runs, choice, on_run)
+            result = compute_map(self.model, runs, choice, self._observer(turn, pairs, choice))
         except Stopped:
             self._say("map", "Stopped. This is still the last map.")
         except Exception as error:  # on a thread, nothing else would show it
@@ -169,21 +148,24 @@ class Lab:
         else:
             self.runs, self.result, self.choice = runs, result, choice
             self._show_map()
-        finally:
-            self.buttons["Stop"].disabled, self.bar.layout.visibility = True, "hidden"
+        self._set_running(False)
 
-    def _observer(self, turn: int, total: int) -> Callable[[], None]:
-        done = 0
+    def _set_running(self, running: bool) -> None:
+        self.buttons["Stop"].disabled = not running
+        self.bar.value, self.bar.layout.visibility = 0.0, "visible" if running else "hidden"
+
+    def _observer(self, turn: int, pairs: Pairs, choice: Choice) -> Callable[[], None]:
+        """Return what is called for each patched run: it stops those that are not wanted, and moves the bar."""
+        total, done = number_of_runs(self.model, pairs, choice), 0
 
         def on_run() -> None:
             nonlocal done
+            done += 1
             if turn != self.turn:
                 raise Stopped
-            done += 1
-            if 50 * done // total > 50 * self.bar.value:  # not a message for each run
+            if done / total > self.bar.value + 0.02:  # not a message for each run
                 self.bar.value = min(1.0, done / total)
 
-        self.bar.value = 0.0
         return on_run
 
     def _show_map(self) -> None:
@@ -198,16 +180,18 @@ class Lab:
 
     # Cells
 
-    def _clicked(self, trace: Any, points: Any, _: Any) -> None:
+    def _clicked(self, trace: object, points: Any, _: object) -> None:
         for row, column in points.point_inds:
-            self.cell.value = cell_at(self.choice, points.trace_index, row, column).name(self.runs.pairs.labels)
+            cell = cell_at(self.choice, points.trace_index, row, column)
+            self.inputs["cell"].value = cell.name(self.runs.pairs.labels)
 
     def _read_cell(self) -> None:
-        if not self.cell.value:
+        text = self.inputs["cell"].value
+        if not text:
             self._say("cell", "Click a cell of the map, or write its name and press Enter.")
             return
         try:
-            cell = read_cell(self.cell.value, self.model, self.choice, self.runs.pairs.labels)
+            cell = read_cell(text, self.model, self.choice, self.runs.pairs.labels)
         except WorkbookError as error:
             self._say("cell", error)
         else:
@@ -219,7 +203,7 @@ class Lab:
         except Exception as error:  # on a thread, nothing else would show it
             self._say("cell", f"{type(error).__name__}: {error}")
         else:
-            self._say("cell", "")
+            self._say("cell")
             self._show_effects()
 
     def _pin(self) -> None:
@@ -232,71 +216,59 @@ class Lab:
         self._show_effects()
 
     def _show_effects(self) -> None:
-        shown = [*self.pinned, *([self.effect] if self.effect and self.effect not in self.pinned else [])]
-        self.effects.children = [
-            widgets.HTML(("Pinned. " if effect in self.pinned else "") + effect_table(effect)) for effect in shown
-        ]
+        """Show the pinned cells and the last one side by side, and where their heads attend."""
+        shown = list(dict.fromkeys([*self.pinned, *([self.effect] if self.effect else [])]))
+        pins = {effect: "Pinned: " if effect in self.pinned else "" for effect in shown}
+        self.effects.children = [widgets.HTML(pins[effect] + effect_table(effect)) for effect in shown]
         labels = self.runs.pairs.labels
-        patterns = {
-            f"{e.name}, {run}": e.attention[i]
-            for e in shown
-            if e.attention is not None
-            for i, run in enumerate(DIRECTIONS["noising"])
-        }
-        patterns = {name: pattern for name, pattern in patterns.items() if len(pattern) == len(labels)}
+        patterns: dict[str, Tensor] = {}
+        for effect in shown:
+            if effect.attention is not None and effect.attention.shape[-1] == len(labels):
+                of_runs = zip(("clean", "corrupted"), effect.attention, strict=True)
+                patterns |= {f"{effect.name}, {run} run": pattern for run, pattern in of_runs}
         figure = go.Figure(layout={"height": 10})
         if patterns:
-            figure = heat_map(
-                torch.stack([*patterns.values()]), "Attention", labels, labels, "key", "query", [*patterns]
-            )
+            stack = torch.stack([*patterns.values()])
+            figure = heat_map(stack, "Attention", labels, labels, "key", "query", [*patterns])
         _replace(self.attention, figure)
 
     # Files
 
-    def save(self, file: str) -> None:
-        """Write the fields, the choice and the pinned cells to a JSON file."""
-        state = {
-            "fields": {name: field.value for name, field in self.fields.items()},
-            "choice": {name: choice.value for name, choice in self.choices.items()},
-            "pinned": [[asdict(effect.choice), effect.cell] for effect in self.pinned],
-            "cell": self.cell.value,
-        }
+    def _save(self) -> None:
+        """Write the fields, the choices and the pinned cells to a JSON file."""
+        state = {name: widget.value for name, widget in self.inputs.items()}
+        pinned = [[asdict(effect.choice), effect.cell] for effect in self.pinned]
         try:
-            Path(file).write_text(json.dumps(state, indent=1), encoding="utf-8")
+            Path(state.pop("file")).write_text(json.dumps({"inputs": state, "pinned": pinned}, indent=1), "utf-8")
         except (OSError, ValueError) as error:
-            self._say("file", f"{file} cannot be written: {error}.")
+            self._say("file", f"Not saved: {error}.")
         else:
-            self._say("file", f"Saved to {file}.")
+            self._say("file", f"Saved to {self.inputs['file'].value}.")
 
-    def load(self, file: str) -> None:
-        """Restore what `save` wrote; a sentence says why a file cannot be used."""
-        before = {name: widget.value for name, widget in (self.fields | self.choices).items()}
+    def _load(self) -> None:
+        """Restore what was saved; a sentence says why a file cannot be used, which then changes nothing."""
+        before = {name: widget.value for name, widget in self.inputs.items()}
         self.loading = True
         try:
-            state = json.loads(Path(file).read_text(encoding="utf-8"))
-            for name, widget in self.fields.items():
-                widget.value = state["fields"][name]
-            for name, widget in self.choices.items():
-                widget.value = state["choice"][name]
+            state = json.loads(Path(before["file"]).read_text("utf-8"))
             pinned = [(Choice(**choice), Cell(*cell)) for choice, cell in state["pinned"]]
-            cell = str(state["cell"])
+            for name in before.keys() - {"file"}:
+                self.inputs[name].value = state["inputs"][name]
         except OSError as error:
-            self._say("file", f"{file} cannot be read: {error.strerror}.")
-            return
+            self._say("file", f"Not loaded: {error}.")
         except (ValueError, KeyError, TypeError, TraitError):
-            for name, widget in (self.fields | self.choices).items():
-                widget.value = before[name]
-            self._say("file", f"{file} is not a file that the lab has saved.")
-            return
-        finally:
+            self._say("file", f"The lab has not saved {before['file']}.")
+            for name, value in before.items():
+                self.inputs[name].value = value
+        else:
             self.loading = False
-        self._say("file", f"Loaded from {file}.")
-        self.effect, self.pinned, self.cell.value = None, [], ""
-        self._read_fields()
-        for choice, pinned_cell in pinned:
-            self.worker.submit(self._patch, choice, pinned_cell)
-            self.worker.submit(self._pin)
-        self.worker.submit(setattr, self.cell, "value", cell)
+            self._say("file", f"Loaded from {before['file']}.")
+            self.effect, self.pinned = None, []
+            self._read_fields()
+            for choice, cell in pinned:
+                self.worker.submit(self._patch, choice, cell)
+                self.worker.submit(self._pin)
+        self.loading = False
 
 
 def _replace(widget: go.FigureWidget, figure: go.Figure) -> None:
