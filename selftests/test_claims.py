@@ -43,6 +43,9 @@ from selftests.notebook_cells import CellRun, run_to
 from selftests.prose import Block, all_blocks, blocks, notebooks
 from utils import logits_to_ave_logit_diff, published_circuit, published_results, topk_of_Nd_tensor
 from utils.circuit import HEAD_CLASSES, mean_attention
+from utils.lab import cells
+from utils.lab.maps import Choice, run_pairs
+from utils.lab.prompts import first_fields, read_pairs
 
 Map = Callable[[str], Tensor]
 BOTH = pytest.mark.parametrize("maps", [gpt2_small_map, ioi_mini_map], ids=["gpt2-small", "ioi-mini"])
@@ -459,6 +462,32 @@ def test_strongest_heads_in_words(maps: Map) -> None:
     assert set(strongest[:4]) == {(5, 5), (8, 6), (8, 10), (9, 9)}
     assert set(strongest[4:]) == {(3, 0), (6, 9), (7, 3), (7, 9)}
     assert topk_of_Nd_tensor(-maps("z"), 2) == [(10, 7), (11, 10)]
+
+
+def labs_effect(head: tuple[int, int], **changed: str) -> cells.Effect:
+    """What patching a head's output does in the lab, with other text in some of its fields."""
+    model, _ = ioi_mini()
+    runs = run_pairs(model, read_pairs(model, first_fields(model) | changed))
+    return cells.patch_cell(model, runs, Choice("z", by_position=False), cells.Cell(*head))
+
+
+def test_9_9_and_10_7_on_the_labs_first_pair() -> None:
+    """These numbers are of one pair, of which nothing was published."""
+    for head, value in {(9, 9): 0.27, (10, 7): -0.46}.items():
+        effect = labs_effect(head)
+        assert effect.value == pytest.approx(value, abs=0.005)
+        clean, corrupted = (pattern[-1] for pattern in effect.attention.values())
+        assert (clean.argmax(), corrupted.argmax()) == (4, 2)  # Mary, John
+        assert (effect.before[0][0], effect.after[0][0] == " John") == (" John", head == (10, 7))
+
+
+def test_a_third_name_in_the_labs_corrupted_prompt() -> None:
+    model, _ = ioi_mini()
+    prompt = first_fields(model)["corrupted"].replace("Mary gave", "Tom gave")
+    assert labs_effect((9, 9)).logit_diffs["corrupted"] == pytest.approx([-4], abs=0.2)
+    effect = labs_effect((9, 9), corrupted=prompt)
+    assert effect.logit_diffs["corrupted"] == pytest.approx([1], abs=0.1)
+    assert effect.value == pytest.approx(0.3, abs=0.005)
 
 
 # Tags

@@ -187,7 +187,7 @@ def test_a_cell_says_what_the_patch_did(model, runs) -> None:
     assert effect.before[0] == (" John", pytest.approx(probabilities.max().item()))
     clean, corrupted, patched = (effect.logit_diffs[run][0] for run in ("clean", "corrupted", "patched"))
     assert effect.value == pytest.approx((patched - corrupted) / (clean - corrupted), abs=1e-4)
-    assert torch.equal(effect.attention[1], runs.caches["corrupted"]["pattern", 9][0, 9])
+    assert torch.equal(effect.attention["corrupted"], runs.caches["corrupted"]["pattern", 9][0, 9])
 
 
 @pytest.mark.parametrize("text", ["9", "9.12", "12.0", "9.9 at to 14", "nine", "9.9.9", "-1.0", "<b>"])
@@ -233,7 +233,7 @@ def test_choosing_shows_the_map_and_a_click_its_cell(lab) -> None:
     lab.buttons["Pin"].click()
     set_inputs(lab, cell="10.7")
     assert shown(lab).startswith("Pinned: <b>z 9.9") and "z 10.7" in shown(lab)
-    assert len(lab.attention.data) == 4
+    assert shown(lab).count("Attention, clean run") == shown(lab).count("Attention, corrupted run") == 2
     set_inputs(lab, by_position=True)
     assert len(lab.map.data) == 12 and "no cell" in lab.sentences["cell"].value
     lab.buttons["Unpin"].click()

@@ -361,7 +361,7 @@ One sentence on why it matters.
 
 What to write."""
 WORDS_A_MINUTE = 90
-APPENDIX = "09_fast_sweeps"
+OPTIONAL_NOTEBOOKS = ("09_fast_sweeps", "10_lab")
 
 
 def times(notebook: nbformat.NotebookNode) -> tuple[int, int]:
@@ -472,9 +472,11 @@ def test_the_session_takes_three_to_four_hours_and_the_introduction_says_so() ->
         assert in_table == minutes, f"minutes of reading and of exercises of {name} in the introduction's table"
     reading, exercises = (sum(minutes) for minutes in zip(*stated.values(), strict=True))
     bonus = sum(minutes_of_exercises(notebook, only="· bonus") for notebook in notebooks().values())
-    appendix, _ = stated[APPENDIX]
-    required = reading - appendix + exercises - bonus
-    left_out = f"bonus exercises ({bonus} minutes) and the appendix ({appendix} of reading), {required} minutes"
+    optional = sum(stated[name][0] for name in OPTIONAL_NOTEBOOKS)
+    required = reading - optional + exercises - bonus
+    left_out = (
+        f"bonus exercises ({bonus} minutes), the appendix and the lab ({optional} of reading), {required} minutes"
+    )
     assert f"{reading} minutes of reading and {exercises} of exercises." in introduction()
     assert left_out in introduction()
     assert 180 <= required <= 240

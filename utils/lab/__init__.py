@@ -43,6 +43,6 @@ def lab(model: TransformerBridge, saved: str = "") -> None:
         shown.inputs["file"].value = saved
         shown.buttons["Load"].click()
     # An exported page has no widgets, and shows this.
-    note = "<p>The lab's first map only, because the lab needs a running notebook.</p>"
-    page = note + map_table(choice.component, result, labels, float(result.abs().max()) or 1.0)
+    note = "The lab's first map only, because the lab needs a running notebook: patching resid_pre"
+    page = map_table(note, result, labels, float(result.abs().max()) or 1.0)
     display(shown.widget._repr_mimebundle_() | {"text/html": page}, raw=True)

@@ -7,7 +7,6 @@ from functools import partial
 from html import escape
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
@@ -18,6 +17,7 @@ from utils.errors import WorkbookError
 from utils.ioi import logits_to_ave_logit_diff
 from utils.lab.maps import DIRECTIONS, Choice, Runs, make_metric
 from utils.models import n_key_value_heads
+from utils.published_view import map_table
 from utils.sweep_specs import ATTENDED_TO
 
 TOP = 5
@@ -48,10 +48,12 @@ class Effect:
     before: list[tuple[str, float]]
     """The first prompt's tokens with the largest probabilities, without the patch."""
     after: list[tuple[str, float]]
+    labels: list[str]
+    """The tokens of the first prompt with their positions."""
     logit_diffs: dict[str, list[float]]
     """The logit differences of each prompt: in the `"clean"`, the `"corrupted"` and the `"patched"` run."""
-    attention: Float[Tensor, "2 pos_q pos_k"] | None
-    """The head's pattern on the first prompt, clean and corrupted; None where the map has no heads."""
+    attention: dict[str, Float[Tensor, "pos_q pos_k"]]
+    """The head's pattern on the first prompt in the `"clean"` and the `"corrupted"` run; empty of a map without heads."""
 
 
 def cell_at(choice: Choice, facet: int, row: int, column: int) -> Cell:
@@ -93,7 +95,7 @@ def patch_cell(model: TransformerBridge, runs: Runs, choice: Choice, cell: Cell)
     logits = model.run_with_hooks(pairs.tokens[patched], fwd_hooks=[(hook_name, patch)])
     difference = partial(logits_to_ave_logit_diff, answer_tokens=pairs.answer_tokens, per_prompt=True)
     of_runs = runs.logits | {"patched": logits}
-    patterns = [runs.caches[name]["pattern", cell.layer][0] for name in ("clean", "corrupted")]
+    patterns = {name: cache["pattern", cell.layer][0] for name, cache in runs.caches.items()}
     return Effect(
         choice,
         cell,
@@ -101,13 +103,14 @@ def patch_cell(model: TransformerBridge, runs: Runs, choice: Choice, cell: Cell)
         float(make_metric(runs, choice)(logits)),
         _top_tokens(model, runs.logits[patched]),
         _top_tokens(model, logits),
+        pairs.labels,
         {name: difference(of_run).tolist() for name, of_run in of_runs.items()},
-        None if cell.head is None else torch.stack(patterns)[:, cell.head],
+        {} if cell.head is None else {name: pattern[cell.head] for name, pattern in patterns.items()},
     )
 
 
 def effect_table(effect: Effect) -> str:
-    """Return an effect as HTML tables: the top tokens before and after, and the logit differences."""
+    """Return an effect as HTML tables: the top tokens before and after, logit differences, and attention."""
     tokens = [
         (escape(a), f"{p:.3f}", escape(b), f"{q:.3f}")
         for (a, p), (b, q) in zip(effect.before, effect.after, strict=True)
@@ -118,6 +121,10 @@ def effect_table(effect: Effect) -> str:
         + _table(("before", "", "after", ""), tokens)
         + "Logit difference of each prompt"
         + _table(effect.logit_diffs, diffs)
+        + "".join(
+            map_table(f"Attention, {run} run", pattern, effect.labels, 1.0, "query {}, key {}")
+            for run, pattern in effect.attention.items()
+        )
     )
 
 

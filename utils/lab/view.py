@@ -11,11 +11,9 @@ from typing import Any
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
-import torch
 from IPython.core.getipython import get_ipython
 from jaxtyping import Float
 from torch import Tensor
-from traitlets import TraitError
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.errors import WorkbookError
@@ -33,7 +31,6 @@ from utils.lab.maps import (
     run_pairs,
 )
 from utils.lab.prompts import FIELDS, FieldError, Pairs, read_pairs, token_table
-from utils.plots import heat_map
 from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
 
 MOST_PINNED = 2
@@ -56,7 +53,7 @@ class Lab:
         self.sentences = {name: widgets.HTML() for name in (*FIELDS, "map", "cell", "file")}
         self.tokens = widgets.HTML(token_table(runs.pairs))
         self.bar = widgets.FloatProgress(max=1.0)
-        self.map, self.attention = go.FigureWidget(), go.FigureWidget()
+        self.map = go.FigureWidget()
         self.effects = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "2em"})
         self.code = widgets.Textarea(rows=20, layout={"width": "auto"})
         self.widget = self._arrange()
@@ -72,7 +69,7 @@ class Lab:
         return {
             **{name: kind(fields[name], description=label) for (name, label), kind in kinds},
             "component": widgets.Dropdown(options=[*BLOCK_COMPONENTS, *HEAD_COMPONENTS], description="Patch"),
-            "by_position": widgets.Checkbox(True, description="by position", indent=False, disabled=True),
+            "by_position": widgets.Checkbox(True, description="by position", disabled=True, layout={"width": "auto"}),
             "direction": widgets.Dropdown(options=[*DIRECTIONS], description="Direction"),
             "metric": widgets.Dropdown(options=[(text, name) for name, text in METRICS.items()], description="Metric"),
             "cell": widgets.Text(description="Cell", continuous_update=False),
@@ -89,7 +86,6 @@ class Lab:
             [self.map],
             [inputs["cell"], button["Pin"], button["Unpin"], sentence["cell"]],
             [self.effects],
-            [self.attention],
             [widgets.Accordion([self.code], titles=["Code"], layout={"width": "100%"})],
             [inputs["file"], button["Save"], button["Load"], sentence["file"]],
         ]
@@ -170,7 +166,11 @@ class Lab:
 
     def _show_map(self) -> None:
         pairs, (patched, source) = self.runs.pairs, DIRECTIONS[self.choice.direction]
-        _replace(self.map, draw(self.result, self.choice, pairs.labels))
+        figure = draw(self.result, self.choice, pairs.labels)
+        with self.map.batch_update():
+            self.map.data = ()
+            self.map.layout = figure.layout
+            self.map.add_traces(figure.data)
         for trace in self.map.data:
             trace.on_click(self._clicked)
         shell = get_ipython()
@@ -216,21 +216,10 @@ class Lab:
         self._show_effects()
 
     def _show_effects(self) -> None:
-        """Show the pinned cells and the last one side by side, and where their heads attend."""
+        """Show the pinned cells and the last one side by side."""
         shown = list(dict.fromkeys([*self.pinned, *([self.effect] if self.effect else [])]))
         pins = {effect: "Pinned: " if effect in self.pinned else "" for effect in shown}
         self.effects.children = [widgets.HTML(pins[effect] + effect_table(effect)) for effect in shown]
-        labels = self.runs.pairs.labels
-        patterns: dict[str, Tensor] = {}
-        for effect in shown:
-            if effect.attention is not None and effect.attention.shape[-1] == len(labels):
-                of_runs = zip(("clean", "corrupted"), effect.attention, strict=True)
-                patterns |= {f"{effect.name}, {run} run": pattern for run, pattern in of_runs}
-        figure = go.Figure(layout={"height": 10})
-        if patterns:
-            stack = torch.stack([*patterns.values()])
-            figure = heat_map(stack, "Attention", labels, labels, "key", "query", [*patterns])
-        _replace(self.attention, figure)
 
     # Files
 
@@ -256,7 +245,7 @@ class Lab:
                 self.inputs[name].value = state["inputs"][name]
         except OSError as error:
             self._say("file", f"Not loaded: {error}.")
-        except (ValueError, KeyError, TypeError, TraitError):
+        except Exception:  # the file's, the choice's and the widgets' errors have no common class
             self._say("file", f"The lab has not saved {before['file']}.")
             for name, value in before.items():
                 self.inputs[name].value = value
@@ -269,11 +258,3 @@ class Lab:
                 self.worker.submit(self._patch, choice, cell)
                 self.worker.submit(self._pin)
         self.loading = False
-
-
-def _replace(widget: go.FigureWidget, figure: go.Figure) -> None:
-    """Show another figure in a widget, whose code is megabytes, instead of making another widget."""
-    with widget.batch_update():
-        widget.data = ()
-        widget.layout = figure.layout
-        widget.add_traces(figure.data)
