@@ -81,6 +81,7 @@ def test_the_lab_shows_the_numbers_that_are_computed_without_it(browser, lab_url
     fields = first_fields(model)
     effects = heads(model, fields)
     says(browser, f"z 9.9: {effects[9, 9]:.3f}")
+    assert find(browser, ".js-plotly-plot .annotation") == []  # of the facets of the map by position
     keep_picture(browser, f"{name}_cell")
     click(browser, "jupyter-button", "Pin")
     click_cell(browser, 10, 7)

@@ -53,7 +53,7 @@ class Effect:
     logit_diffs: dict[str, list[float]]
     """The logit differences of each prompt: in the `"clean"`, the `"corrupted"` and the `"patched"` run."""
     attention: dict[str, Float[Tensor, "pos_q pos_k"]]
-    """The head's pattern on the first prompt in the `"clean"` and the `"corrupted"` run; empty of a map without heads."""
+    """The head's pattern on the first prompt in the `"clean"` and the `"corrupted"` run; empty without heads."""
 
 
 def cell_at(choice: Choice, facet: int, row: int, column: int) -> Cell:

@@ -137,9 +137,7 @@ def draw(result: Float[Tensor, "layer *axes"], choice: Choice, labels: list[str]
 
 
 CODE = """import torch
-from transformer_lens import patching
-
-import utils
+{imports}import utils
 
 patched = model.to_tokens({patched}, prepend_bos=True)
 source = model.to_tokens({source}, prepend_bos=True)
@@ -166,6 +164,7 @@ def code(model: TransformerBridge, pairs: Pairs, choice: Choice, names: Mapping[
         entry += "\nresult = utils.by_query_head(model, result)"
     probability = "logits[:, -1].softmax(-1).gather(-1, answers[:, :1]).mean()"
     return CODE.format(
+        imports="from transformer_lens import patching\n" * call.startswith("patching."),
         patched=patched,
         source=source,
         answers=pairs.answer_tokens.tolist(),

@@ -55,7 +55,7 @@ class Lab:
         self.bar = widgets.FloatProgress(max=1.0)
         self.map = go.FigureWidget()
         self.effects = widgets.HBox(layout={"flex_flow": "row wrap", "grid_gap": "2em"})
-        self.code = widgets.Textarea(rows=20, layout={"width": "auto"})
+        self.code = widgets.Textarea(rows=8, description="Code", layout={"width": "62em"})
         self.widget = self._arrange()
         self._listen()
         self._set_running(False)
@@ -86,7 +86,7 @@ class Lab:
             [self.map],
             [inputs["cell"], button["Pin"], button["Unpin"], sentence["cell"]],
             [self.effects],
-            [widgets.Accordion([self.code], titles=["Code"], layout={"width": "100%"})],
+            [self.code],
             [inputs["file"], button["Save"], button["Load"], sentence["file"]],
         ]
         return widgets.VBox([widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows])
@@ -167,6 +167,7 @@ class Lab:
     def _show_map(self) -> None:
         pairs, (patched, source) = self.runs.pairs, DIRECTIONS[self.choice.direction]
         figure = draw(self.result, self.choice, pairs.labels)
+        self.map.layout.annotations = ()  # the layout that follows is merged with this one
         with self.map.batch_update():
             self.map.data = ()
             self.map.layout = figure.layout
