@@ -9,8 +9,9 @@ import os
 from IPython.display import display
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.lab.maps import Choice, compute_map, draw, run_pairs
+from utils.lab.maps import Choice, compute_map, draw, number_of_runs, run_pairs
 from utils.lab.prompts import first_fields, read_pairs
+from utils.progress import progress_bar
 from utils.published_view import map_table
 
 FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_NOTEBOOK_ID")
@@ -25,7 +26,8 @@ def lab(model: TransformerBridge, saved: str = "") -> None:
     """
     fields, choice = first_fields(model), Choice()
     runs = run_pairs(model, read_pairs(model, fields))
-    result = compute_map(model, runs, choice)
+    with progress_bar(number_of_runs(model, runs.pairs, choice)) as bar:
+        result = compute_map(model, runs, choice, bar.update)
     labels = runs.pairs.labels
     why = "it needs a notebook that is open in a browser" * (not os.environ.keys() & set(FRONT_ENDS))
     try:

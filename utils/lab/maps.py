@@ -95,7 +95,7 @@ def make_metric(runs: Runs, choice: Choice) -> Metric:
 
 
 def compute_map(
-    model: TransformerBridge, runs: Runs, choice: Choice, on_run: Callable[[], None] = lambda: None
+    model: TransformerBridge, runs: Runs, choice: Choice, on_run: Callable[[], object] = lambda: None
 ) -> Float[Tensor, "layer *axes"]:
     """Return the map: [layer pos], [layer head] or [layer head pos], with an entry for each query head.
 
