@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -91,7 +92,7 @@ def token_table(pairs: Pairs) -> str:
     return f"<table style='line-height: 1.4'>{''.join(rows)}</table>"
 
 
-def _blame(field: str, function: Callable, *arguments: object) -> Tensor:
+def _blame(field: str, function: Callable, *arguments: object) -> Any:
     """Call a function, and say of which field its error is."""
     try:
         return function(*arguments)
