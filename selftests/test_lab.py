@@ -1,5 +1,6 @@
 """The lab without a browser: what its fields accept, its maps and code, what a patch did, and its widgets' events."""
 
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.checks.cases import one_thread
 from utils import models
 from utils.lab import view
 from utils.lab.cells import Cell, cell_at, patch_cell, read_cell
-from utils.lab.maps import DIRECTIONS, METRICS, Choice, Runs, code, compute_map, number_of_runs, run_pairs
+from utils.lab.maps import DIRECTIONS, METRICS, Choice, Runs, Stopped, code, compute_map, number_of_runs, run_pairs
 from utils.lab.prompts import FieldError, first_fields, read_pairs, token_table
 from utils.lab.view import Lab
 from utils.sweep_specs import BLOCK_COMPONENTS, HEAD_COMPONENTS
@@ -176,6 +177,21 @@ def test_the_bar_counts_nearly_all_runs(model, runs) -> None:
         counted: list[None] = []
         compute_map(model, runs, choice, lambda counted=counted: counted.append(None))
         assert 0.9 < len(counted) / number_of_runs(model, runs.pairs, choice) < 1.05
+
+
+@pytest.mark.parametrize("why_not_fast", ["", "not this one"])
+def test_a_map_can_be_stopped_at_any_run(model, runs, why_not_fast, monkeypatch) -> None:
+    monkeypatch.setattr(utils.sweeps, "why_unsupported", lambda model: why_not_fast)
+    counted = itertools.count()
+
+    def stop_at_the_fifth() -> None:
+        if next(counted) == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        compute_map(model, runs, Choice(), stop_at_the_fifth)
+    assert next(counted) == 6
+    torch.testing.assert_close(model(runs.pairs.tokens["clean"]), runs.logits["clean"])
 
 
 # Cells

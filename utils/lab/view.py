@@ -137,13 +137,12 @@ class Lab:
         try:
             runs = self.runs if pairs is self.runs.pairs else run_pairs(self.model, pairs)
             result = compute_map(self.model, runs, choice, self._observer(turn, pairs, choice))
+            self.runs, self.result, self.choice = runs, result, choice
+            self._show_map()
         except Stopped:
             self._say("map", "Stopped. This is still the last map.")
         except Exception as error:  # on a thread, nothing else would show it
             self._say("map", error if isinstance(error, WorkbookError) else f"{type(error).__name__}: {error}")
-        else:
-            self.runs, self.result, self.choice = runs, result, choice
-            self._show_map()
         self._set_running(False)
 
     def _set_running(self, running: bool) -> None:
