@@ -403,6 +403,8 @@ OWN_CLAIMS = [
         also_layers=(7, 9),
         cell=("08_mystery_model", "own-map"),
     ),
+    OwnClaim("lab-first-pair", "test_9_9_and_10_7_on_the_labs_first_pair", ((9, 9), (10, 7))),
+    OwnClaim("lab-third-name", "test_a_third_name_in_the_labs_corrupted_prompt", ((9, 9),)),
 ]
 
 ALL_CLAIMS = [*EFFECTS, *NO_EFFECTS, *POSITION_CLAIMS, *ATTENTION_CLAIMS, *PAPER_CLAIMS, *OWN_CLAIMS]

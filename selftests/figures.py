@@ -16,12 +16,13 @@ class Figures(NamedTuple):
 FIGURES = {
     "00_introduction": Figures(0, 0, 3, 0),
     "01_ioi_metric": Figures(1, 0, 0, 0),
-    "02_residual_stream": Figures(6, 0, 0, 2),
+    "02_residual_stream": Figures(7, 0, 0, 2),
     "03_attention_heads": Figures(2, 0, 0, 1),
-    "04_attention_patterns": Figures(5, 1, 1, 1),
-    "05_circuit": Figures(4, 1, 3, 0),
+    "04_attention_patterns": Figures(6, 1, 1, 1),
+    "05_circuit": Figures(5, 1, 3, 0),
     "06_testing_the_circuit": Figures(3, 0, 0, 0),
     "07_testing_the_evidence": Figures(2, 0, 0, 0),
     "08_mystery_model": Figures(5, 0, 1, 0),
     "09_fast_sweeps": Figures(0, 0, 1, 0),
+    "10_lab": Figures(1, 0, 0, 0),
 }

@@ -55,6 +55,9 @@ from utils import (
     topk_of_Nd_tensor,
 )
 from utils.circuit import HEAD_CLASSES, mean_attention
+from utils.lab_widgets import cells
+from utils.lab_widgets.maps import Choice, run_pairs
+from utils.lab_widgets.prompts import first_fields, read_pairs
 from utils.models import IOI_MINI_FOLDER
 from utils.sweep_specs import HEAD_COMPONENTS
 
@@ -704,6 +707,32 @@ def test_the_s_inhibition_heads_do_the_repeated_words_on_ioi_mini() -> None:
     hooks = [(get_act_name("v", layer), patch) for layer in (7, 8)]
     logits = model.run_with_hooks(variables["corrupted_tokens"], fwd_hooks=hooks)
     assert f"{variables['own_metric'](logits):.2f}" == "0.90"
+
+
+def labs_effect(head: tuple[int, int], **changed: str) -> cells.Effect:
+    """What patching a head's output does in the lab, with other text in some of its fields."""
+    model, _ = ioi_mini()
+    runs = run_pairs(model, read_pairs(model, first_fields(model) | changed))
+    return cells.patch_cell(model, runs, Choice("z", by_position=False), cells.Cell(*head))
+
+
+def test_9_9_and_10_7_on_the_labs_first_pair() -> None:
+    """These numbers are of one pair, of which nothing was published."""
+    for head, value in {(9, 9): 0.27, (10, 7): -0.46}.items():
+        effect = labs_effect(head)
+        assert effect.value == pytest.approx(value, abs=0.005)
+        clean, corrupted = (pattern[-1] for pattern in effect.attention.values())
+        assert (clean.argmax(), corrupted.argmax()) == (4, 2)  # Mary, John
+        assert (effect.before[0][0], effect.after[0][0] == " John") == (" John", head == (10, 7))
+
+
+def test_a_third_name_in_the_labs_corrupted_prompt() -> None:
+    model, _ = ioi_mini()
+    prompt = first_fields(model)["corrupted"].replace("Mary gave", "Tom gave")
+    assert labs_effect((9, 9)).logit_diffs["corrupted"] == pytest.approx([-4], abs=0.2)
+    effect = labs_effect((9, 9), corrupted=prompt)
+    assert effect.logit_diffs["corrupted"] == pytest.approx([1], abs=0.1)
+    assert effect.value == pytest.approx(0.3, abs=0.005)
 
 
 # Tags

@@ -42,6 +42,7 @@ SEEN = {
     r"utils\.attention_view\(": ATTENTION,
     r"utils\.\w+_diagram\(": "svg",
     r"utils\.published_beside\(": "details table",
+    r"utils\.lab\(": HEAT_MAP,
 }
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
 

@@ -45,6 +45,7 @@ from utils.ioi import (
     with_names_swapped,
     with_other_names,
 )
+from utils.lab_widgets import lab
 from utils.models import has_published_heads, load_model, model_in_use, model_name
 from utils.mystery import mystery_model
 from utils.plots import attention_view, bar_chart, heads_or_strongest, heat_map, imshow, topk_of_Nd_tensor
@@ -86,6 +87,7 @@ __all__ = [
     "heads_read",
     "heat_map",
     "imshow",
+    "lab",
     "load_ioi",
     "load_model",
     "logits_to_ave_logit_diff",

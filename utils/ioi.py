@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.errors import PromptError
+from utils.errors import PromptError, shown
 from utils.models import IOI_MINI_FOLDER
 from utils.published import published_results
 
@@ -77,9 +77,9 @@ def load_ioi(
         prompts, pairs = _fit_to_tokenizer(model)
     else:
         _check_counts(prompts, pairs)
-        _refuse_unknown_words(model, prompts)
-    answers_as_tokens = [[_single_token(model, answer) for answer in pair] for pair in pairs]
-    clean_tokens = _equally_long_tokens(model, prompts)
+        refuse_unknown_words(model, prompts)
+    answers_as_tokens = [[single_token(model, answer) for answer in pair] for pair in pairs]
+    clean_tokens = equally_long_tokens(model, prompts)
     answer_tokens = torch.tensor(answers_as_tokens, device=clean_tokens.device)
     corrupted_tokens = clean_tokens.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
     positions = _find_positions(clean_tokens, corrupted_tokens, answer_tokens, prompts, pairs)
@@ -140,7 +140,7 @@ def with_other_names(model: TransformerBridge, data: IOIData) -> Int[Tensor, "ba
     others, tokens = itertools.cycle(names), data.clean_tokens.clone()
     for row in range(len(tokens)):
         for position in ("S1", "IO", "S2"):
-            tokens[row, data.positions[position][row]] = _single_token(model, next(others))
+            tokens[row, data.positions[position][row]] = single_token(model, next(others))
     return tokens
 
 
@@ -172,7 +172,7 @@ def _check_counts(prompts: list[str], answers: list[tuple[str, str]]) -> None:
             raise PromptError(f"The answer {answer!r} has no leading space: write it as {' ' + answer!r}.")
 
 
-def _refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
+def refuse_unknown_words(model: TransformerBridge, prompts: list[str]) -> None:
     """Raise `PromptError` if a model whose vocabulary is a few hundred words does not know a word of the prompts."""
     if len(model.tokenizer) >= SMALL_VOCABULARY:
         return
@@ -229,7 +229,8 @@ def _tokens_in_place(model: TransformerBridge, word: str) -> Int[Tensor, "token"
     return whole[len(prompt) :]
 
 
-def _single_token(model: TransformerBridge, word: str) -> int:
+def single_token(model: TransformerBridge, word: str) -> int:
+    """Return an answer's token; raise `PromptError` if it is several."""
     tokens = _tokens_in_place(model, word)
     if len(tokens) != 1:
         raise PromptError(
@@ -239,9 +240,15 @@ def _single_token(model: TransformerBridge, word: str) -> int:
     return int(tokens[0])
 
 
-def _equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
-    rows = [model.to_tokens(prompt, prepend_bos=True)[0] for prompt in prompts]
+def equally_long_tokens(model: TransformerBridge, prompts: list[str]) -> Int[Tensor, "batch pos"]:
+    """Return prompts as tokens, each after the beginning-of-sequence token.
+
+    Raises `PromptError` if their lengths differ, or are more than the model takes.
+    """
+    rows = [model.to_tokens(prompt, prepend_bos=True, truncate=False)[0] for prompt in prompts]
     for prompt, row in zip(prompts, rows, strict=True):
+        if len(row) > model.cfg.n_ctx:
+            raise PromptError(f"The model takes at most {model.cfg.n_ctx} tokens, and {shown(prompt)} has {len(row)}.")
         if len(row) != len(rows[0]):
             raise PromptError(
                 f"Every prompt must have as many tokens as the first, because a patch goes from a position to the "

@@ -4,6 +4,7 @@ They are HTML tables, whose numbers screen readers find: plotly draws nothing wh
 style is inline, because a page's own rules for tables reach them too.
 """
 
+from collections.abc import Sequence
 from html import escape
 
 import plotly.colors
@@ -56,7 +57,11 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     maps = published.reshape(len(components), *published.shape[-2:])
     labels = position_labels(published_results()["str_tokens_prompt_0"]) if PUBLISHED_SWEEPS[name].by_position else []
     zmax = maps.abs().max().item()
-    tables = "".join(_table(*pair, labels, zmax) for pair in zip(components, maps, strict=True))
+    columns, place = (labels, "layer {}, {}") if labels else ([str(head) for head in range(maps.shape[-1])], "{}.{}")
+    tables = "".join(
+        map_table(f"<b>{component}</b> [layer {'pos' if labels else 'head'}]", values, columns, zmax, place)
+        for component, values in zip(components, maps, strict=True)
+    )
     scale = ", ".join(colour for _, colour in plotly.colors.get_colorscale(COLOURS))
     bar = f"display: inline-block; width: 160px; height: 12px; background: linear-gradient(to right, {scale})"
     return (
@@ -65,20 +70,24 @@ def _tables(published: Float[Tensor, "..."], name: str) -> str:
     )
 
 
-def _table(component: str, values: Float[Tensor, "layer column"], labels: list[str], zmax: float) -> str:
-    """Return one map, whose columns are the positions with these labels or else heads, as a table."""
-    place = "layer {}, {}" if labels else "{}.{}"
-    columns = labels or [str(head) for head in range(values.shape[1])]
+def map_table(
+    caption: str,
+    values: Float[Tensor, "row column"],
+    columns: Sequence[str],
+    zmax: float,
+    place: str = "layer {}, {}",
+) -> str:
+    """Return a map as an HTML table, in the colours of `heat_map`; `place` names a cell by its row and column."""
+    upright = max(map(len, columns)) > 2
     rows = []
-    for layer, row in enumerate(values.tolist()):
+    for number, row in enumerate(values.tolist()):
         colours = plotly.colors.sample_colorscale(COLOURS, [(value / zmax + 1) / 2 for value in row])
         cells = "".join(
-            f'<td title="{escape(place.format(layer, column))}: {value:.3f}" '
+            f'<td title="{escape(place.format(number, column))}: {value:.3f}" '
             f'style="{CELL}; background-color: {colour}">{value:.3f}</td>'
             for column, value, colour in zip(columns, row, colours, strict=True)
         )
-        rows.append(f'<tr style="background: none"><th style="{LABEL}">{layer}</th>{cells}</tr>')
-    names = "".join(f'<th style="{UPRIGHT if labels else LABEL}">{escape(column)}</th>' for column in columns)
+        rows.append(f'<tr style="background: none"><th style="{LABEL}">{number}</th>{cells}</tr>')
+    names = "".join(f'<th style="{UPRIGHT if upright else LABEL}">{escape(column)}</th>' for column in columns)
     rows.append(f'<tr style="background: none"><th></th>{names}</tr>')
-    caption = f"<b>{component}</b> [layer {'pos' if labels else 'head'}]"
     return f'<table style="{TABLE}"><caption>{caption}</caption>{"".join(rows)}</table>'
