@@ -96,10 +96,9 @@ def test_the_maps_are_the_same_in_every_call(case) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("case", FAMILIES, indirect=True)  # of three layers
 def test_without_the_fast_sweeps_those_of_transformer_lens_give_the_same(case, monkeypatch) -> None:
     model, data, _ = case
-    if model.cfg.n_layers > 3:
-        pytest.skip("144 runs for each of five maps")
     fast = corruption_maps(model, data)
     monkeypatch.setattr("utils.sweeps.why_unsupported", lambda model: "It is another model.")
     slow = corruption_maps(model, data)
