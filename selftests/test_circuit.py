@@ -10,6 +10,7 @@ import torch
 import tests
 from grading.course import read_settings
 from selftests import REPOSITORY
+from selftests.circuits import ALL_HEADS, MAIN_HEADS, STUB, Broken
 from tests import test_05_circuit
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.checks.circuit import CRITERIA, effects, main_heads
@@ -28,17 +29,6 @@ from utils.published import published_results
 from utils.sweep_specs import HEAD_COMPONENTS
 
 PUBLISHED = published_circuit()
-ALL_HEADS = [(layer, head) for layer in range(12) for head in range(12)]
-STUB = {name: [] for name in HEAD_CLASSES}
-MAIN_HEADS = {
-    "duplicate token": [(3, 0)],
-    "previous token": [(2, 2), (4, 11)],
-    "induction": [(5, 5), (6, 9)],
-    "s-inhibition": [(7, 3), (7, 9), (8, 6), (8, 10)],
-    "name mover": [(9, 9), (9, 6)],
-    "negative name mover": [(10, 7), (11, 10)],
-}
-
 RIGHT = {
     "as published": PUBLISHED,
     "the main heads alone": MAIN_HEADS,
@@ -133,13 +123,6 @@ WRONG = {
     "a layer that does not exist": ({"induction": [(12, 5)]}, None, "layers go from 0 to 11"),
     "counted from the end": ({"induction": [(-1, 5)]}, None, '(-1, 5) under "induction" is not a head of this model'),
 }
-
-
-class Broken(dict):
-    """A dictionary that raises an error when it is read."""
-
-    def __iter__(self):
-        raise ZeroDivisionError
 
 
 class Nameless:

@@ -13,9 +13,9 @@ from transformer_lens.model_bridge import TransformerBridge
 import tests
 from grading.course import read_settings
 from selftests import REPOSITORY
+from selftests.circuits import ALL_HEADS, MAIN_HEADS, STUB, Broken
 from selftests.families import FAMILIES, VOCABULARY, save_model
 from selftests.other_models import llama, save_other_model
-from selftests.test_circuit import ALL_HEADS, MAIN_HEADS, STUB, Broken
 from tests import test_08_mystery_model
 from tests.checks.checking import CheckFailed, NotImplementedYet
 from tests.test_05_circuit import GRADED

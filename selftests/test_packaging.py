@@ -197,3 +197,13 @@ def test_clearing_the_cache_deletes_only_references(monkeypatch: pytest.MonkeyPa
     (tmp_path / "mine.safetensors").touch()
     subprocess.run(make_command("clear-cache"), cwd=tmp_path, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several of them need stands in a module of its own, or in a conftest file."""
+    importing = [
+        file.name
+        for file in (REPOSITORY / "selftests").rglob("test_*.py")
+        if re.search(r"^(from|import) selftests[.\w]*\.test_", file.read_text(encoding="utf-8"), re.M)
+    ]
+    assert importing == []

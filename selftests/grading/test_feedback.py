@@ -11,23 +11,11 @@ from bs4 import BeautifulSoup
 from grading.feedback.first_screen import MAX_LETTERS, describe_exercise, message_of, remove_hidden_marks
 from grading.feedback.shared_figures import ShareFigures, digest
 from grading.safe_figures import LIBRARIES, library
-from selftests import REPOSITORY
-from selftests.grading.tiny_class import COURSE, SETTINGS, gradebook, make_cell, nbgrader
+from selftests.grading.tiny_class import COURSE, FEEDBACK, SETTINGS, gradebook, make_cell, nbgrader
 
 # A warning about how nbgrader creates an entry.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 
-FEEDBACK = f"""
-import sys
-sys.path.insert(0, {str(REPOSITORY)!r})
-from grading.feedback.first_screen import DescribeScore
-from grading.feedback.shared_figures import FeedbackExporter, ShareFigures
-c.GenerateFeedback.exporter_class = FeedbackExporter
-c.GenerateFeedback.preprocessors = [DescribeScore, ShareFigures]
-c.FeedbackExporter.template_name = "page"
-c.FeedbackExporter.extra_template_basedirs = [{str(REPOSITORY / "grading" / "feedback")!r}]
-"""
-"""As in nbgrader_config.py."""
 BONUS = 'c.BonusPoints.points = {"check_more_bonus": 3}\n'
 FAILED = "f returns a tensor\n  expected: a tensor\n  hint:     remove .item()"
 HTML = "<script>alert(1)</script>"

@@ -23,8 +23,7 @@ from selftests import REPOSITORY
 from selftests.browsing import ATTENTION, HEAT_MAP, keep_whole_page, wait
 from selftests.grading import tiny_class
 from selftests.grading.page_payloads import LEAVES, NAMES, OVERLAY, PAYLOADS, Payload
-from selftests.grading.test_feedback import FEEDBACK
-from selftests.grading.tiny_class import COURSE, RIGHT, SETTINGS, make_notebook
+from selftests.grading.tiny_class import COURSE, FEEDBACK, RIGHT, SETTINGS, make_notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needed_programs")]
 

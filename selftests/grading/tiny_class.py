@@ -14,6 +14,7 @@ import pytest
 from nbgrader.api import Gradebook
 
 from grading.kernels import sandbox
+from selftests import REPOSITORY
 
 COURSE = "tiny"
 WHY_NO_SANDBOX = sandbox.why_unavailable()
@@ -36,6 +37,17 @@ c.Execute.timeout = {CELL_SECONDS}
 c.IPKernelApp.log_level = "ERROR"
 """
 
+FEEDBACK = f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+from grading.feedback.first_screen import DescribeScore
+from grading.feedback.shared_figures import FeedbackExporter, ShareFigures
+c.GenerateFeedback.exporter_class = FeedbackExporter
+c.GenerateFeedback.preprocessors = [DescribeScore, ShareFigures]
+c.FeedbackExporter.template_name = "page"
+c.FeedbackExporter.extra_template_basedirs = [{str(REPOSITORY / "grading" / "feedback")!r}]
+"""
+"""As in nbgrader_config.py."""
 RIGHT, WRONG = "answer = 42", "answer = 41"
 
 # Each of the notebooks `one` and `two` has a solution cell and a check worth two points.
