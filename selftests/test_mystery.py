@@ -128,9 +128,9 @@ def test_what_does_not_count_in_a_seed(seed: str, ioi_mini) -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 1.5, True, ["Ada"], b"Ada"])
-def test_another_kind_of_seed_is_an_error_of_one_sentence(seed: object, ioi_mini) -> None:
+def test_another_kind_of_seed_is_an_error_of_one_sentence(seed: object) -> None:
     with pytest.raises(WorkbookError, match=r"^A seed is a name or a whole number, not .*: write for example"):
-        mystery_model(seed)
+        normalized_seed(seed)
 
 
 def test_the_copy_has_no_hooks_of_the_model(ioi_mini: TransformerBridge) -> None:
