@@ -186,7 +186,8 @@ def test_attention_view_names_tokens_and_heads(attention_html):
 
 
 def test_a_bar_chart_has_a_bar_of_each_series_for_each_label():
-    figure = bar_chart({"one": [1.0, 0.5, -0.25], "other": [0.0, 2.0, 3.0]}, ["a", "b", "c"], "Title", yaxis="share")
+    series = {"one": [1.0, torch.tensor(0.5), -0.25], "other": torch.tensor([0.0, 2.0, 3.0]).unbind()}
+    figure = bar_chart(series, ["a", "b", "c"], "Title", yaxis="share")
     drawn = {trace.name: dict(zip(trace.x, trace.y, strict=True)) for trace in figure.data}
     assert drawn == {"one": {"a": 1.0, "b": 0.5, "c": -0.25}, "other": {"a": 0.0, "b": 2.0, "c": 3.0}}
     assert figure.layout.barmode == "group"

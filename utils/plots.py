@@ -1,7 +1,7 @@
 """Heat maps and attention patterns for all notebooks; none of them needs a network."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import circuitsvis
 import numpy as np
@@ -114,10 +114,15 @@ def heat_map(
 
 
 def bar_chart(
-    values: Mapping[str, Sequence[float]], labels: Sequence[str], title: str = "", xaxis: str = "", yaxis: str = ""
+    values: Mapping[str, Sequence[SupportsFloat]],
+    labels: Sequence[str],
+    title: str = "",
+    xaxis: str = "",
+    yaxis: str = "",
 ) -> go.Figure:
     """Return a figure with a group of bars for each label, and in it one bar of each series in `values`."""
-    figure = px.bar(x=list(labels), y=list(values.values()), barmode="group", color_discrete_sequence=BAR_COLOURS)
+    heights = [list(map(float, series)) for series in values.values()]  # of 0-dimensional tensors, too
+    figure = px.bar(x=list(labels), y=heights, barmode="group", color_discrete_sequence=BAR_COLOURS)
     for trace, name in zip(figure.data, values, strict=True):
         trace.update(name=name, hovertemplate=f"{name}, %{{x}}: %{{y:.2f}}<extra></extra>")
     figure.update_xaxes(fixedrange=True, title_text=xaxis, tickangle=-45)
