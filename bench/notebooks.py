@@ -65,7 +65,7 @@ def wait_of(cell: nbformat.NotebookNode) -> Wait:
 
 def is_bar(output: nbformat.NotebookNode) -> bool:
     """Whether an output is a progress bar: a widget where there are widgets, or else text."""
-    return "/s]" in output.get("text", "") or WIDGET in output.get("data", {})
+    return "%|" in output.get("text", "") or WIDGET in output.get("data", {})
 
 
 def line(name: str, waits: list[Wait]) -> str:
