@@ -6,6 +6,7 @@ With `--size gpt2-small` the model is one of gpt2-small's size with random weigh
 
 import argparse
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from nbclient import NotebookClient
 
 from bench.__main__ import save_random_gpt2
 
+TIME_OF_A_BAR = re.compile(r"\[\d+:\d\d[<,]")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SOLUTIONS = sorted((Path(__file__).parents[1] / "solutions/activation_patching").glob("*.ipynb"))
 
@@ -65,7 +67,7 @@ def wait_of(cell: nbformat.NotebookNode) -> Wait:
 
 def is_bar(output: nbformat.NotebookNode) -> bool:
     """Whether an output is a progress bar: a widget where there are widgets, or else text."""
-    return "%|" in output.get("text", "") or WIDGET in output.get("data", {})
+    return bool(TIME_OF_A_BAR.search(output.get("text", ""))) or WIDGET in output.get("data", {})
 
 
 def line(name: str, waits: list[Wait]) -> str:
