@@ -9,11 +9,12 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-SECONDS_WITHOUT_A_BAR = 2.0
+# A wait of two seconds shows a bar, even if each of its steps takes half a second.
+SECONDS_WITHOUT_A_BAR = 1.5
 
 
 def progress_bar(total: int | None, wanted: bool = True, unit: str = " runs") -> tqdm:
-    """Return a progress bar for `total` patched runs, which appears only if they take longer than two seconds.
+    """Return a progress bar for `total` patched runs, which appears only if they take some two seconds or more.
 
     It is written to stdout, because nbgrader treats output on stderr as a failure. `wanted=False` turns it off, and so
     does tqdm's environment variable `TQDM_DISABLE=1`.
@@ -32,7 +33,7 @@ def with_progress_bar(items: Collection[Item], unit: str = " runs") -> Iterator[
 
 
 def import_with_a_bar(*packages: str) -> None:
-    """Import packages; in a notebook, with a progress bar if it takes longer than two seconds."""
+    """Import packages; in a notebook, with a progress bar if it takes some two seconds or more."""
     with progress_bar(len(packages), wanted="ipykernel" in sys.modules, unit="packages") as bar:
         for package in packages:
             importlib.import_module(package)
