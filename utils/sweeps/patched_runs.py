@@ -53,7 +53,7 @@ DOC = """Patch {components}, one at a time, and return the metric of each patche
         all_positions: give the metric the logits of every position, for a metric that reads others than the last.
         max_memory: how many bytes the sweep's tensors may take at a time, besides the model and clean_cache; the
             process takes up to half as much again. Batches are never larger than is fast.
-        progress: show a progress bar, on stdout, if the work takes longer than two seconds.
+        progress: show a progress bar, on stdout, if the work takes some two seconds or more.
 
     Raises `SweepError` for a model of another kind (see `why_unsupported`), for an activation that the model does not
     have, for a metric that reads other logits, and where one patched run takes more than max_memory.
