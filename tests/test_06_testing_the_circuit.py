@@ -1,7 +1,7 @@
 """Notebook 06: path patching, ablation by means, exchanged names and self-repair."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.checks.checking import (
 from tests.checks.guards import hooks_left
 from tests.checks.mistakes import Logits, Mistakes
 from tests.checks.sweeps import hooks_left_over
-from utils.circuit import Head, head_name
+from utils.circuit import Head, head_names
 from utils.interventions import mean_ablate, mean_outputs, path_patch
 from utils.references import TOLERANCE
 
@@ -101,7 +101,7 @@ def _check_path(
         "receivers": receivers,
         "component": component,
     }
-    checked = f'path_patch from {_names(senders)} to "{component}" of {_names(receivers)} {case.description}'
+    checked = f'path_patch from {head_names(senders)} to "{component}" of {head_names(receivers)} {case.description}'
     _check_logits(
         function,
         "path_patch",
@@ -122,7 +122,7 @@ def _check_ablation(function: Callable, case: SweepCase, heads: list[Head]) -> N
         "mean_ablate",
         arguments,
         mean_ablate(**arguments),
-        f"mean_ablate of {_names(heads)} {case.description}",
+        f"mean_ablate of {head_names(heads) or 'no head'} {case.description}",
         mistakes.of_ablation(**arguments),
         "the output z of each of the heads is means[layer, :, head] in every prompt, and of no other head",
     )
@@ -157,7 +157,7 @@ def _check_repair(function: Callable, case: SweepCase, ablated: Head, negative: 
     assert tokens is not None  # a tiny case has them
     repair = mistakes.Repair(case.model, tokens, case.clean_cache, means, ablated, negative, metric)
     expected = repair.parts.cpu()
-    checked = f"self_repair of {_names([ablated])} with {_names(negative)} as negative heads {case.description}"
+    checked = f"self_repair of {head_names([ablated])} with {head_names(negative)} as negative heads {case.description}"
     actual = _pair(_call(function, "self_repair", vars(repair)), checked)
 
     def hint() -> str:
@@ -217,7 +217,3 @@ def _call(function: Callable, name: str, arguments: dict) -> object:
 
 def _copied(value: object) -> object:
     return list(value) if isinstance(value, list) else value
-
-
-def _names(heads: Iterable[Head]) -> str:
-    return ", ".join(map(head_name, heads)) or "no head"

@@ -1,7 +1,6 @@
 """Notebook 07: three experiments that refute a conclusion which looks right."""
 
 import functools
-import itertools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -10,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.utilities import get_act_name
 
 from tests.checks.cases import VOCABULARY, SweepCase, one_thread, tiny_cases
 from tests.checks.checking import (
@@ -24,9 +22,11 @@ from tests.checks.checking import (
     require_tensor,
 )
 from tests.checks.guards import hooks_left
+from tests.checks.sweeps import hooks_left_over
 from tests.test_07_testing_the_evidence import named_cause, require_scalar
 from utils import load_ioi, model_in_use
-from utils.circuit import Head
+from utils.circuit import Head, head_names
+from utils.interventions import all_heads, cache_hooks
 
 Tokens = Int[Tensor, "batch pos"]
 
@@ -52,7 +52,7 @@ def _check_added_cost(function: Callable, clean: float, heads: list[Head], other
 
     given = (list(heads), list(others))
     result = call_with(function, "added_cost", logit_diff_without=logit_diff_without, heads=given[0], others=given[1])
-    checked = f"added_cost of {_names(heads)} once {_names(others) or 'no others'} are ablated"
+    checked = f"added_cost of {head_names(heads)} once {head_names(others) or 'no others'} are ablated"
     if given != (heads, others):
         raise CheckFailed(checked, "lists unchanged", "a list was changed", "make a new list: [*others, *heads]")
     actual = torch.as_tensor(_number(result, checked))
@@ -82,10 +82,6 @@ def _number(result: object, checked: str) -> float:
     raise CheckFailed(f"{checked} is a number", "a number", describe(result), "end with `return` and one number")
 
 
-def _names(heads: list[Head]) -> str:
-    return ", ".join(f"{layer}.{head}" for layer, head in heads)
-
-
 @exercise_check
 def test_probability_change(probability_change: Callable) -> None:
     """Check by how much the correct answers' probability changes in a clean run with one corrupted head output.
@@ -103,7 +99,7 @@ def test_probability_change(probability_change: Callable) -> None:
                 "corrupted_cache": case.model.run_with_cache(case.corrupted_tokens)[1],
                 "answer_tokens": answers,
             }
-            for head in itertools.product(range(case.model.cfg.n_layers), range(case.model.cfg.n_heads)):
+            for head in all_heads(case.model):
                 _check_change(probability_change, arguments, head, case.description)
     model = model_in_use()
     data = load_ioi(model)
@@ -117,10 +113,11 @@ def test_probability_change(probability_change: Callable) -> None:
 
 
 def _check_change(function: Callable, arguments: dict[str, Any], head: Head, where: str) -> None:
-    checked = f"probability_change of {_names([head])} {where}"
+    checked = f"probability_change of {head_names([head])} {where}"
     with hooks_left(arguments["model"]) as left:
         result = call_with(function, "probability_change", **arguments, head=head)
-    _refuse_hooks(left, "probability_change")
+    if left:
+        raise hooks_left_over("probability_change", left)
     actual = require_scalar(result, checked, len(arguments["clean_tokens"]))
     before, after = (_end_logits(**arguments, heads=heads).detach().cpu() for heads in ([], [head]))
     answers = arguments["answer_tokens"].cpu()
@@ -144,16 +141,8 @@ def _run_with_outputs(
     model: TransformerBridge, tokens: Tokens, outputs: list[tuple[Head, ActivationCache]]
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """Return the logits of a run in which the outputs of heads are those of caches."""
-
-    def replace(z: Float[Tensor, "batch pos head d_head"], hook: Any) -> Tensor:
-        z = z.clone()
-        for (layer, head), cache in outputs:
-            if layer == hook.layer():
-                z[:, :, head] = cache[hook.name][:, :, head]
-        return z
-
-    names = {get_act_name("z", layer) for (layer, _), _ in outputs}
-    return model.run_with_hooks(tokens, fwd_hooks=[(name, replace) for name in names])
+    hooks = [hook for head, cache in outputs for hook in cache_hooks(cache, [head])]
+    return model.run_with_hooks(tokens, fwd_hooks=hooks)
 
 
 def _probability(end_logits: Float[Tensor, "batch d_vocab"], answers: Int[Tensor, "batch 2"]) -> Float[Tensor, ""]:
@@ -217,7 +206,7 @@ def test_patch_with_frozen(patch_with_frozen: Callable) -> None:
                 ((0, 0), [(0, 1), (1, 0)]),
                 ((1, 0), [(0, 0), (1, 1)]),
                 ((0, 1), []),
-                ((0, 0), [(layer, head) for layer in range(1, last + 1) for head in range(case.model.cfg.n_heads)]),
+                ((0, 0), [head for head in all_heads(case.model) if head[0] > 0]),
             ):
                 _check_frozen(patch_with_frozen, case, patched, frozen)
 
@@ -226,7 +215,7 @@ def _check_frozen(function: Callable, case: SweepCase, patched: Head, frozen: li
     model, tokens, clean_cache, clean_tokens = case.model, case.corrupted_tokens, case.clean_cache, case.clean_tokens
     assert clean_tokens is not None
     name, given = "patch_with_frozen", list(frozen)
-    checked = f"{name} of {_names([patched])} with {_names(frozen) or 'no head'} frozen, {case.description},"
+    checked = f"{name} of {head_names([patched])} with {head_names(frozen) or 'no head'} frozen, {case.description},"
     before = {key: tensor.clone() for key, tensor in clean_cache.cache_dict.items()}
     with hooks_left(model) as left:
         result = call_with(
@@ -238,7 +227,8 @@ def _check_frozen(function: Callable, case: SweepCase, patched: Head, frozen: li
             patched=patched,
             frozen=given,
         )
-    _refuse_hooks(left, name)
+    if left:
+        raise hooks_left_over(name, left)
     if given != frozen or any(not torch.equal(clean_cache[key], tensor) for key, tensor in before.items()):
         raise CheckFailed(checked, "the arguments unchanged", "an argument was changed", "work on a copy: .clone()")
     _, corrupted_cache = model.run_with_cache(tokens)
@@ -271,10 +261,3 @@ def _check_frozen(function: Callable, case: SweepCase, patched: Head, frozen: li
         return "; ".join([*global_hints(function), found or fallback])
 
     require_close(actual, expected, "batch pos d_vocab", checked, explain)
-
-
-def _refuse_hooks(left: list[str], name: str) -> None:
-    if left:
-        raise CheckFailed(
-            f"{name} leaves no hook on the model", "no hooks", f"a hook at {left[0]}", "use model.run_with_hooks"
-        )

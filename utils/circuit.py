@@ -5,7 +5,7 @@ each class and the position they act at; the position they attend to is defined 
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,11 @@ def evidence_table(evidence: Evidence, circuit: Mapping[str, object]) -> str:
 def head_name(head: Head) -> str:
     """Return a head's name as it is usually written, such as `"9.9"`."""
     return f"{head[0]}.{head[1]}"
+
+
+def head_names(heads: Iterable[Head]) -> str:
+    """Return heads' names, such as `"9.6, 9.9"`; empty for no head."""
+    return ", ".join(map(head_name, heads))
 
 
 def read_circuit(circuit: object, n_layers: int = 12, n_heads: int = 12) -> Circuit:

@@ -51,8 +51,7 @@ def path_patch(
         ]
         with model.hooks(fwd_hooks=freeze):
             _, recorded = model.run_with_cache(corrupted_tokens, names_filter=lambda name: name in inputs)
-        receive = [head_hook(component, head, recorded[component, head[0]][:, :, head[1]]) for head in receivers]
-        return model.run_with_hooks(corrupted_tokens, fwd_hooks=receive)
+        return model.run_with_hooks(corrupted_tokens, fwd_hooks=cache_hooks(recorded, receivers, component))
 
 
 def heads_read(model: TransformerBridge, heads: Collection[Head], component: str) -> list[Head]:
@@ -107,8 +106,17 @@ def faithfulness(
 def heads_outside(model: TransformerBridge, circuit: Mapping[str, Collection[Head]] | Collection[Head]) -> list[Head]:
     """Return the model's heads that are in no class of a circuit, or not among these heads."""
     inside = set().union(*circuit.values()) if isinstance(circuit, Mapping) else set(circuit)
-    all_heads = itertools.product(range(model.cfg.n_layers), range(model.cfg.n_heads))
-    return [head for head in all_heads if head not in inside]
+    return [head for head in all_heads(model) if head not in inside]
+
+
+def all_heads(model: TransformerBridge) -> list[Head]:
+    """Return all heads of a model."""
+    return list(itertools.product(range(model.cfg.n_layers), range(model.cfg.n_heads)))
+
+
+def cache_hooks(cache: ActivationCache, heads: Collection[Head], component: str = "z") -> list[Hook]:
+    """Return the hooks that set these heads' vectors to those in a cache."""
+    return [head_hook(component, (layer, head), cache[component, layer][:, :, head]) for layer, head in heads]
 
 
 def head_hook(component: str, head: Head, values: Float[Tensor, "*batch pos d_head"]) -> Hook:

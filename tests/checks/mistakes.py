@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +11,15 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from tests.checks.cases import SweepCase
 from utils.circuit import Head
-from utils.interventions import Hook, ablation_hooks, head_hook, mean_ablate, mean_outputs
+from utils.interventions import (
+    Hook,
+    ablation_hooks,
+    all_heads,
+    cache_hooks,
+    heads_outside,
+    mean_ablate,
+    mean_outputs,
+)
 
 Logits = Float[Tensor, "batch pos d_vocab"]
 Mistakes = Iterable[tuple[str, Tensor]]
@@ -37,7 +44,7 @@ class Repair:
         Frozen heads have the outputs of the clean cache.
         """
         later = [(layer, head) for layer, head in all_heads(self.model) if layer > self.ablated[0]]
-        frozen = [_as_in(self.clean_cache, heads) for heads in (later, self.negative, [])]
+        frozen = [cache_hooks(self.clean_cache, heads) for heads in (later, self.negative, [])]
         runs = [self.model.run_with_hooks(self.tokens, fwd_hooks=[*ablation, *hooks]) for hooks in frozen]
         return torch.stack([self.metric(logits) for logits in runs])
 
@@ -45,16 +52,6 @@ class Repair:
     def parts(self) -> Float[Tensor, "2"]:
         """By how much the heads raise the metric after the ablation: all but the negative ones, and these."""
         return self.metrics(ablation_hooks(self.means, [self.ablated])).diff()
-
-
-def all_heads(model: TransformerBridge) -> list[Head]:
-    """Return all heads of a model."""
-    return list(product(range(model.cfg.n_layers), range(model.cfg.n_heads)))
-
-
-def _as_in(cache: ActivationCache, heads: Iterable[Head], component: str = "z") -> list[Hook]:
-    """Return the hooks that set these heads' vectors to those in a cache."""
-    return [head_hook(component, head, cache[component, head[0]][:, :, head[1]]) for head in heads]
 
 
 def _cache_of(
@@ -69,11 +66,11 @@ def on_a_path(case: SweepCase, senders: list[Head], receivers: list[Head], compo
     """Yield the usual mistakes in path patching."""
     model, tokens, clean = case.model, case.corrupted_tokens, case.clean_cache
     corrupted_logits, corrupted = model.run_with_cache(tokens)
-    frozen, from_clean = _as_in(corrupted, all_heads(model)), _as_in(clean, senders)
+    frozen, from_clean = cache_hooks(corrupted, all_heads(model)), cache_hooks(clean, senders)
     first_logits, first = _cache_of(model, tokens, [*frozen, *from_clean])
 
     def second(recorded: ActivationCache, name: str = component, heads: list[Head] = receivers) -> Logits:
-        return model.run_with_hooks(tokens, fwd_hooks=_as_in(recorded, heads, name))
+        return model.run_with_hooks(tokens, fwd_hooks=cache_hooks(recorded, heads, name))
 
     def also_frozen(part: str) -> Logits:
         names = [f"blocks.{layer}.{part}" for layer in range(model.cfg.n_layers)]
@@ -96,7 +93,7 @@ def on_a_path(case: SweepCase, senders: list[Head], receivers: list[Head], compo
     yield "the receivers' input is that of the clean run, in which all is clean: take the recorded one", second(clean)
     yield (
         "in the first run the other heads are frozen at their clean outputs: freeze them at the corrupted ones",
-        second(_cache_of(model, tokens, _as_in(clean, all_heads(model)))[1]),
+        second(_cache_of(model, tokens, cache_hooks(clean, all_heads(model)))[1]),
     )
     whole_layers = [(layer, head) for layer, head in all_heads(model) if layer in {layer for layer, _ in receivers}]
     yield "it replaces the input of every head in the receivers' layers", second(first, heads=whole_layers)
@@ -121,13 +118,12 @@ def of_ablation(
     heads: list[Head],
 ) -> Mistakes:
     """Yield the usual mistakes in an ablation by means."""
-    others = [head for head in all_heads(model) if head not in heads]
     whole_layers = [(layer, head) for layer, head in all_heads(model) if layer in {layer for layer, _ in heads}]
     over_positions = means.mean(1, keepdim=True).expand_as(means)
     yield "no head is ablated: a hook must return the activation that it has changed", model(tokens)
     yield (
         "these heads stay and all others are ablated: the argument lists the heads to ablate",
-        mean_ablate(model, tokens, means, others),
+        mean_ablate(model, tokens, means, heads_outside(model, heads)),
     )
     yield (
         "the means of this very run say something about its prompts: use the argument `means`",

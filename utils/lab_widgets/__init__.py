@@ -21,8 +21,8 @@ FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_NOTEBOOK_ID")
 def lab(model: TransformerBridge, saved: str = "") -> None:
     """Show the lab: fields for prompts and answers, any map of them, and what each of its patches did.
 
-    `saved` is a file that the lab's Save button wrote, with which it begins. Where nobody can click, as in grading, or
-    without ipywidgets and anywidget, a line says so and the first map is shown.
+    `saved` is a file that the lab's Save button wrote, with which it begins. Where no notebook is open, as in grading,
+    or without ipywidgets and anywidget, a line says so and the first map is shown.
     """
     fields, choice = first_fields(model), Choice()
     runs = run_pairs(model, read_pairs(model, fields))
